@@ -1,0 +1,1 @@
+"""Resource agents: how each kind of resource is started, stopped and looked at."""

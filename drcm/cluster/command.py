@@ -1,0 +1,1 @@
+"""drcm-server: the daemon, the config check, the keys and the console."""

@@ -1,0 +1,1 @@
+"""How heartbeats and questions travel: keys, sealed datagrams, TLS."""
