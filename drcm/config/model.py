@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -268,7 +267,7 @@ class Cluster:
     sets: tuple[SyncSet, ...] = ()
     replication: Replication = Replication()
     alerts: Alerts = Alerts()
-    path: PurePosixPath = PurePosixPath("/etc/drcm/cm.cfg")
+    path: str = "/etc/drcm/cm.cfg"
     digest: str = ""
 
     def node(self, name: str) -> Node:
