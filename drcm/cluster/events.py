@@ -1,0 +1,286 @@
+"""What the engine is told (events) and what it wants done (actions). Pure data.
+
+The daemon performs actions and answers each that has an `op` with the event that carries the same `op`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drcm.cluster.messages import Beat, GroupKey, Head, SetView
+from drcm.cluster.spec import MemberKey, Spec
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatHeard:
+    """An authentic, whole beat of a member."""
+
+    beat: Beat
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """One of the ping_hosts answered a ping that was sent at `sent` (CLOCK_BOOTTIME)."""
+
+    sent: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswered:
+    """A silent node's floating address answered an ARP probe: its machine is alive."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStarted:
+    """A StartMember came to its end; `error` is empty where it succeeded."""
+
+    group: GroupKey
+    member: MemberKey
+    op: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStopped:
+    """A StopMember came to its end; with an `error` it may still run."""
+
+    group: GroupKey
+    member: MemberKey
+    op: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFailed:
+    """A running member was found broken and could not be repaired in its place."""
+
+    group: GroupKey
+    member: MemberKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetOpened:
+    """OpenSet is done: the record names this node as writer, durably."""
+
+    group: GroupKey
+    name: str
+    op: int
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStored:
+    """This voter has `head` durably."""
+
+    name: str
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class SetLooked:
+    """What this node's own copy of a set is now."""
+
+    name: str
+    view: SetView
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A hand-over's step (Pass, Intend, DropIntent, Give) ended. `seconds` is how long it took."""
+
+    group: GroupKey
+    op: int
+    error: str = ""
+    seconds: float = 0.0
+    head: Head | None = None  # after Give: the generation given
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The operator stops this daemon: hand over, stop, release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """cm.cfg was read again and has no errors."""
+
+    spec: Spec
+
+
+Event = (
+    Tick
+    | BeatHeard
+    | Pinged
+    | AddressAnswered
+    | MemberStarted
+    | MemberStopped
+    | MemberFailed
+    | SetOpened
+    | HeadStored
+    | SetLooked
+    | StepDone
+    | Leave
+    | Reconfigured
+)
+
+# --- actions --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendBeat:
+    """To every peer, now."""
+
+    beat: Beat
+
+
+@dataclass(frozen=True, slots=True)
+class StartMember:
+    group: GroupKey
+    member: MemberKey
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopMember:
+    """Ends a StartMember of the same member that is still under way, too."""
+
+    group: GroupKey
+    member: MemberKey
+    op: int
+    urgent: bool  # the lease is over: TERM, then KILL, no graceful wait
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSet:
+    """Become writer on the record, durably; `known` is the newest generation that the cluster knows."""
+
+    group: GroupKey
+    name: str
+    op: int
+    known: Head | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHead:
+    """Make `head` durable here; answered by HeadStored."""
+
+    name: str
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class GoAlone:
+    """The writer goes on without its peers: a new generation says so. Answered by HeadStored."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One sync run of `name` to `to`; `last` = with verification, nothing writes any more."""
+
+    group: GroupKey
+    name: str
+    to: str
+    op: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intend:
+    group: GroupKey
+    name: str
+    to: str
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropIntent:
+    group: GroupKey
+    name: str
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    group: GroupKey
+    name: str
+    to: str
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when what is held here may be held (CLOCK_BOOTTIME); 0.0 where nothing is held."""
+
+    addresses: float
+    rest: float
+    groups: tuple[GroupKey, ...] = ()  # whose addresses may live on
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Say again whose the group's addresses are: somebody else has claimed them."""
+
+    group: GroupKey
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAddresses:
+    """Does any address that `node` holds still answer? (HISTORIES E16)"""
+
+    node: str
+    groups: tuple[GroupKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log and for --explain: what was decided about `subject`, and why."""
+
+    subject: str
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something for an alert: `key` opens or, with `over`, closes it."""
+
+    key: str
+    text: str
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Nothing is held, everybody was told: the daemon may exit."""
+
+
+Action = (
+    SendBeat
+    | StartMember
+    | StopMember
+    | OpenSet
+    | StoreHead
+    | GoAlone
+    | Pass
+    | Intend
+    | DropIntent
+    | Give
+    | Lease
+    | Announce
+    | ProbeAddresses
+    | Note
+    | Problem
+    | Left
+)

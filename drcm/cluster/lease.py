@@ -1,0 +1,163 @@
+"""Grants and leases (DESIGN.md rules 2, 3 and 9): who may hold a group, and until when. Pure.
+
+A voter gives each group to one node at a time and keeps its word for as long as the claim's own
+T_dead says. A holder counts only words that answer beats **sent** less than T_lease ago. As every
+word outlives every lease that is built on it, no two nodes hold (the proof is in ARCHITECTURE.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from drcm.cluster.membership import Membership, Peer
+from drcm.cluster.messages import Beat, GroupKey
+from drcm.cluster.spec import Spec
+from drcm.config.model import Quorum
+
+WORD_MARGIN = 1.01  # a word outlives the holder's own count of T_dead by the drift of two clocks
+NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class Word:
+    """This voter's word: `holder` has the group until `until`, and nobody else meanwhile."""
+
+    holder: str
+    until: float
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The words this voter has given. After a machine boot it gives none before `silent_until`."""
+
+    me: str
+    silent_until: float = NEVER
+    words: dict[GroupKey, Word] = field(default_factory=dict)
+
+    def hear(self, beat: Beat, now: float) -> None:
+        """Give, renew and take back words by what a heard beat claims and releases."""
+        for key in beat.released:
+            self.release(key, beat.sender)
+        for key in beat.claims:
+            self.give(key, beat.sender, beat.dead_seconds, now)
+
+    def give(self, key: GroupKey, holder: str, dead_seconds: float, now: float) -> bool:
+        """Give or renew the word for `key`; False where it is another's, or nothing is given yet."""
+        if now < self.silent_until or self.holder(key, now) not in (None, holder):
+            return False
+        self.words[key] = Word(holder, now + dead_seconds * WORD_MARGIN)
+        return True
+
+    def release(self, key: GroupKey, holder: str) -> None:
+        word = self.words.get(key)
+        if word is not None and word.holder == holder:
+            del self.words[key]
+
+    def holder(self, key: GroupKey, now: float) -> str | None:
+        """Whose the word for `key` is, where it is still in force."""
+        word = self.words.get(key)
+        return word.holder if word is not None and word.until > now else None
+
+    def grants(self, now: float) -> dict[GroupKey, str]:
+        if now < self.silent_until:
+            return {}
+        return {key: word.holder for key, word in self.words.items() if word.until > now}
+
+    def export(self) -> dict[str, Any]:
+        """For /run/drcm/grants: a daemon that restarts on this kernel goes on from it (HISTORIES E3)."""
+        return {key: [word.holder, word.until] for key, word in self.words.items()}
+
+    def restore(self, words: dict[str, Any]) -> None:
+        self.words = {key: Word(holder, until) for key, (holder, until) in words.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Until when a group may be held, and why not longer or not at all."""
+
+    until: float
+    reason: str = ""
+    refused: bool = False  # enough voters gave it to another: release at once, whatever the clock says
+
+    def allows(self, now: float) -> bool:
+        return self.until > now and not self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """Everything a permit is judged by."""
+
+    spec: Spec
+    membership: Membership
+    ledger: Ledger
+    pinged_sent: float | None  # when the last ping that was answered was sent
+
+    def permit(self, key: GroupKey, claim_number: int, now: float, incumbent: bool) -> Permit:
+        """May this node hold `key`, which it has claimed since beat `claim_number`?"""
+        if self.spec.quorum is Quorum.NONE:
+            return self._permit_without_quorum(key, now)
+        sendings = [s for s in self._granted_sendings(key, claim_number, now) if s != NEVER]
+        if len(sendings) >= self.spec.majority:
+            sendings.sort(reverse=True)
+            until = sendings[self.spec.majority - 1] + self.spec.lease_seconds
+            if until > now:
+                return Permit(until)
+        if self.spec.quorum is Quorum.TWO_NODE:
+            return self._permit_alone(key, now, incumbent)
+        return self._no_majority(key, len(sendings), now)
+
+    def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
+        """For each voter that grants `key` to this node: when the beat that it answered was sent."""
+        mine = now if self.ledger.holder(key, now) == self.spec.me and now >= self.ledger.silent_until else NEVER
+        return [mine, *(self._sending(peer, key, claim_number) for peer in self.membership.peers.values())]
+
+    def _sending(self, peer: Peer, key: GroupKey, claim_number: int) -> float:
+        beat, me = peer.beat, self.spec.me
+        if beat is None or peer.echoed_sent is None or beat.epoch != self.spec.epoch:
+            return NEVER
+        granted = beat.grants.get(key) == me and beat.echo[me].beat >= claim_number
+        return peer.echoed_sent if granted else NEVER
+
+    def _no_majority(self, key: GroupKey, count: int, now: float) -> Permit:
+        others = sorted({owner for owner in self._given_to_others(key, now).values()})
+        lost = len(self.spec.voters) - len(self._given_to_others(key, now)) < self.spec.majority
+        given = f"; given to {', '.join(others)}" if others else ""
+        needed = f"{self.spec.majority} of {len(self.spec.voters)} voters"
+        return Permit(NEVER, f"granted by {count}, {needed} are needed{given}", refused=lost)
+
+    def _given_to_others(self, key: GroupKey, now: float) -> dict[str, str]:
+        """Voters whose newest word gives `key` to another node."""
+        given = {beat.sender: beat.grants[key] for beat in self.membership.beats(now) if key in beat.grants}
+        own = self.ledger.holder(key, now)
+        if own is not None:
+            given[self.spec.me] = own
+        return {voter: owner for voter, owner in given.items() if owner != self.spec.me}
+
+    def _permit_alone(self, key: GroupKey, now: float, incumbent: bool) -> Permit:
+        """Two voters, one of them silent (rule 9)."""
+        if self.ledger.holder(key, now) != self.spec.me or now < self.ledger.silent_until:
+            return Permit(NEVER, "this node's own word is not free yet")
+        peer = self.spec.peers[0]
+        others = self._given_to_others(key, now)
+        if others:
+            return Permit(NEVER, f"{peer} has given it to {others[peer]}", refused=True)
+        if self.membership.is_gone(peer, now):
+            return Permit(now + self.spec.lease_seconds, f"{peer} has left")
+        if not self._sees_the_network(now):
+            return Permit(NEVER, "no ping_hosts answers: this node may be the one that is cut off")
+        if incumbent or self.membership.is_dead(peer, now):
+            return Permit(now + self.spec.lease_seconds, f"alone: {peer} is not heard")
+        return Permit(NEVER, f"waiting for {peer} to grant it")
+
+    def _permit_without_quorum(self, key: GroupKey, now: float) -> Permit:
+        """1.41's way: a node acts on its own opinion; two may (quorum = none)."""
+        others = self._given_to_others(key, now)
+        if others or self.ledger.holder(key, now) != self.spec.me:
+            return Permit(NEVER, f"held by {', '.join(sorted(set(others.values())))}", refused=bool(others))
+        return Permit(now + self.spec.lease_seconds)
+
+    def _sees_the_network(self, now: float) -> bool:
+        if not self.spec.pings:
+            return True
+        return self.pinged_sent is not None and now - self.pinged_sent <= self.spec.lease_seconds
