@@ -1,0 +1,200 @@
+"""Coordination with another node's drcm-gate over SSH. The one module that imports paramiko.
+
+A call is one connection, one forced command, one JSON object each way, closed before the next child is
+forked (TRAPS.md: never fork with a live transport). Host keys are strict: a node that is not in
+known_hosts is not spoken to. Every wait is bounded by the call's own deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import paramiko
+
+from drcm.clock import Seconds, now
+from drcm.errors import EXIT_NO_PERMISSION, EXIT_PROTOCOL, DrcmError, PeerError
+from drcm.paths import Paths
+
+CONNECT_SECONDS: Seconds = 5.0
+CALL_SECONDS: Seconds = 20.0
+REPLY_MAX = 4 * 1024 * 1024  # bytes: 256 generations and their roots are some 100 kB
+CHUNK = 32 * 1024
+WEAK: dict[str, list[str]] = {
+    "ciphers": ["3des-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc"],
+    "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1", "hmac-sha1-96"],
+}
+
+
+@dataclass
+class GateRefusal(DrcmError):
+    """The gate over there said no. `exit_code` is the one it gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node as SSH knows it. `name` is the node's name in cm.cfg."""
+
+    name: str
+    address: str
+    port: int
+    user: str
+    paths: Paths
+
+    def call(
+        self,
+        verb: str,
+        name: str = "",
+        request: Mapping[str, Any] | None = None,
+        seconds: Seconds = CALL_SECONDS,
+    ) -> dict[str, Any]:
+        """Run `drcm-gate VERB NAME` there with `request` on its standard input; its answer.
+
+        Raises GateRefusal where the gate says no, PeerError where it can't be reached or understood.
+        """
+        deadline = now() + seconds
+        with paramiko.SSHClient() as client:
+            self._connect(client)
+            try:
+                status, out, err = _exec(client, f"drcm-gate {verb} {name}".rstrip(), request or {}, deadline)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise self._lost(verb, error) from error
+        return self._reply(verb, status, out, err)
+
+    def _connect(self, client: paramiko.SSHClient) -> None:
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        key = self._key()
+        self._load_known_hosts(client)
+        try:
+            client.connect(
+                self.address,
+                self.port,
+                self.user,
+                pkey=key,
+                sock=_socket(self.address, self.port),
+                allow_agent=False,
+                look_for_keys=False,
+                timeout=CONNECT_SECONDS,
+                banner_timeout=CONNECT_SECONDS,
+                auth_timeout=CONNECT_SECONDS,
+                channel_timeout=CONNECT_SECONDS,
+                disabled_algorithms=WEAK,
+            )
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._refused(error) from error
+
+    def _key(self) -> paramiko.Ed25519Key:
+        path = self.paths.ssh_key
+        try:
+            return paramiko.Ed25519Key.from_private_key_file(str(path))
+        except FileNotFoundError as error:
+            raise PeerError(
+                f"{path}: no SSH key", "Run: drcm-server --setup-ssh", EXIT_NO_PERMISSION
+            ) from error
+        except (paramiko.SSHException, OSError, ValueError) as error:
+            what = f"{path}: expected an ed25519 key without a passphrase: {error}"
+            raise PeerError(what, "Run: drcm-server --setup-ssh", EXIT_NO_PERMISSION) from error
+
+    def _load_known_hosts(self, client: paramiko.SSHClient) -> None:
+        path = self.paths.known_hosts
+        try:
+            client.load_host_keys(str(path))
+        except FileNotFoundError as error:
+            what = f"{path}: no host keys, so no node can be recognised"
+            raise PeerError(what, "Run: drcm-server --setup-ssh", EXIT_NO_PERMISSION) from error
+
+    def _refused(self, error: BaseException) -> PeerError:
+        """What went wrong while connecting, and the cure."""
+        where = f"{self.name} ({self.address} port {self.port})"
+        if isinstance(error, paramiko.BadHostKeyException):
+            return PeerError(
+                f"{where} shows another host key than {self.paths.known_hosts} has: a reinstalled node, "
+                "or somebody in between. Nothing was sent",
+                f"If it was reinstalled: drcm-server --setup-ssh --host-key {self.name}=KEY",
+                EXIT_NO_PERMISSION,
+            )
+        if isinstance(error, paramiko.AuthenticationException):
+            return PeerError(
+                f"{where} refuses the key {self.paths.ssh_key} for user {self.user}",
+                f"On {self.name}, with the same /etc/drcm: drcm-server --setup-ssh",
+                EXIT_NO_PERMISSION,
+            )
+        if isinstance(error, paramiko.SSHException) and "known_hosts" in str(error):
+            return PeerError(
+                f"{where} is not in {self.paths.known_hosts}",
+                "Run: drcm-server --setup-ssh",
+                EXIT_NO_PERMISSION,
+            )
+        if isinstance(error, OSError):
+            return PeerError(f"no connection to {where}: {error.strerror or error}", "Is its sshd running?")
+        return PeerError(f"no SSH connection to {where}: {error}", "Look at its sshd's log")
+
+    def _lost(self, verb: str, error: BaseException) -> PeerError:
+        said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return PeerError(
+            f"{self.name} broke off while asked to {verb}: {said}", "It is tried again at the next run"
+        )
+
+    def _reply(self, verb: str, status: int, out: bytes, err: bytes) -> dict[str, Any]:
+        try:
+            reply = json.loads(out)
+        except ValueError as error:
+            said = (err or out).decode("utf-8", "backslashreplace").strip().split("\n")[0][:200]
+            what = f"{self.name} answered {verb} with no JSON but {said or 'nothing'} (exit {status})"
+            cure = f"Its authorized_keys must start drcm-gate: on {self.name} run drcm-server --setup-ssh"
+            raise PeerError(what, cure, EXIT_PROTOCOL) from error
+        if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
+            raise PeerError(f"{self.name} answered {verb} with something unknown", "", EXIT_PROTOCOL)
+        if not reply["ok"]:
+            raise GateRefusal(f"{self.name}: {reply.get('error')}", reply.get("cure", ""), status)
+        return reply
+
+
+def _socket(address: str, port: int) -> socket.socket:
+    """A TCP connection that notices a dead peer by itself; paramiko's keep alive never does (#918)."""
+    connection = socket.create_connection((address, port), CONNECT_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(CALL_SECONDS * 1000))
+    return connection
+
+
+def _exec(
+    client: paramiko.SSHClient, command: str, request: Mapping[str, Any], deadline: Seconds
+) -> tuple[int, bytes, bytes]:
+    transport = client.get_transport()
+    assert transport is not None
+    channel = transport.open_session(timeout=CONNECT_SECONDS)
+    channel.settimeout(_left(deadline))
+    channel.exec_command(command)
+    channel.sendall(json.dumps(request).encode())
+    channel.shutdown_write()
+    out = _read(channel, deadline)
+    if not channel.status_event.wait(_left(deadline)):  # recv_exit_status() knows no timeout (#1815)
+        raise TimeoutError
+    err = channel.recv_stderr(CHUNK) if channel.recv_stderr_ready() else b""
+    return channel.exit_status, out, err
+
+
+def _read(channel: paramiko.Channel, deadline: Seconds) -> bytes:
+    parts = []
+    size = 0
+    while True:
+        channel.settimeout(_left(deadline))
+        part = channel.recv(CHUNK)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+        if size > REPLY_MAX:
+            raise paramiko.SSHException(f"its answer is longer than {REPLY_MAX} bytes")
+
+
+def _left(deadline: Seconds) -> Seconds:
+    left = deadline - now()
+    if left <= 0:
+        raise TimeoutError
+    return left
