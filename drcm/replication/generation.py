@@ -44,6 +44,9 @@ class Root:
     uuid: str  # of this root; never copied to another node
     device: int  # st_dev when recorded
     mounts: tuple[str, ...] = ()  # mount points below it, relative
+    mount: str = ""  # the mount point that it lay on when recorded
+    files: int = 0  # at the last complete run; 0 = not counted yet
+    size: int = 0  # bytes, as files
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +72,58 @@ class Record:
     given: dict[str, Given] = field(default_factory=dict)
     failback: str = ""  # the node that is owed the set; never expires
     giving: str = ""  # hand-over intent: to whom
+    serial: int = 0  # counts saves: tells a crash between two copies from a restored one (R23)
+    doubt: str = ""  # why this record can't be trusted to describe its tree; never a writer with it
 
     @property
     def head(self) -> Generation:
+        """The newest generation known here. Only for a record with a chain: a joiner has none yet."""
         return self.chain[0]
+
+    @property
+    def newest(self) -> Generation | None:
+        """As `head`, None on a node that knows no generation yet."""
+        return self.chain[0] if self.chain else None
 
     @property
     def is_writer(self) -> bool:
         """This node's record names it the writer of the newest generation it knows."""
+        if not self.chain or self.doubt:
+            return False
         return self.head.writer == self.node and self.pos is not None and self.pos.id == self.head.id
+
+    @property
+    def is_sole(self) -> bool:
+        """It wrote the newest generation, and no other node was ever given a run of it (HISTORIES R12)."""
+        return self.is_writer and not any(given.begun for given in self.given.values())
+
+    def generation(self, generation_id: str) -> Generation | None:
+        """The generation called `generation_id` in the chain."""
+        return next((one for one in self.chain if one.id == generation_id), None)
+
+    def knows(self, generation_id: str) -> bool:
+        """It is in the chain, or was merged into it by a person's decision."""
+        return any(one.id == generation_id or generation_id in one.merged for one in self.chain)
 
 
 def run_number(run: RunId) -> int:
     """The counter in a run id; 0 for none."""
     return int(run.split("-", 1)[0]) if run else 0
+
+
+def settled(record: Record, position: Position | None) -> Position | None:
+    """`position` without the generations of this node that never started: each counts as its origin.
+
+    A node knows surely only of its own generations that they never started (DESIGN.md 6, row 6).
+    """
+    seen: set[str] = set()
+    while position is not None and position.id not in seen:
+        seen.add(position.id)
+        one = record.generation(position.id)
+        if one is None or one.started or one.writer != record.node or one.origin is None:
+            return position
+        position = one.origin
+    return position
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -125,5 +166,6 @@ __all__ = [
     "position_from_json",
     "replace",
     "run_number",
+    "settled",
     "to_json",
 ]
