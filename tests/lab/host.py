@@ -1,0 +1,326 @@
+"""A machine of the lab: namespaces of its own, a disk that survives a power cut, and a power switch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from tests.lab import services
+from tests.lab.errors import LabError, wait_until
+from tests.lab.keys import make_key
+from tests.lab.process import Control, Process
+
+if TYPE_CHECKING:
+    from tests.lab.lab import Lab
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BIN = Path(sys.prefix) / "bin"
+DIRECTORIES = (
+    "/etc/drcm", "/etc/cron.d", "/etc/ssh", "/root/.ssh", "/tmp",
+    "/var/lib/drcm", "/var/log/drcm", "/var/spool/drcm", "/var/spool/cron",
+)  # fmt: skip
+MODES = {"/root/.ssh": 0o700, "/tmp": 0o1777}
+BOOT_SECONDS = 10.0
+FAKETIME = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+CLOCK_FILE = "/etc/lab-clock"
+
+
+class Host:
+    """One machine. Made by `Lab.add_host`, off until `power_on`.
+
+    `directory` holds its logs (LABDIR/NAME/*.log) and `disk`, where the private directories lie.
+    """
+
+    def __init__(self, lab: Lab, name: str, ip: str, directories: Iterable[str] = (), cron: bool = False):
+        self.lab, self.name, self.ip = lab, name, ip
+        self.directory = lab.directory / name
+        self.disk = self.directory / "disk"
+        self.private = [*DIRECTORIES, *directories]
+        self.cron = cron
+        self.boots = 0
+        self.services: dict[str, Process] = {}
+        self.ssh_key = make_key()
+        self.host_key = make_key()
+        self._init: subprocess.Popen[bytes] | None = None
+        self._pid_descriptor = -1
+        self._control: Control | None = None
+        self._clock_faked = False
+        self.init_pid = 0  # of process 1, as the machine counts
+        self._make_disk()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.ip} {'on' if self.is_on else 'off'}>"
+
+    # Power
+
+    @property
+    def is_on(self) -> bool:
+        return self._control is not None
+
+    @property
+    def mac(self) -> str:
+        return "02:00:" + ":".join(f"{int(part):02x}" for part in self.ip.split("."))
+
+    def power_on(self) -> None:
+        """Boot: a new boot id, an empty /run, the disk as it was, eth0 with the host's own address, sshd."""
+        if self.is_on:
+            raise LabError(f"{self.name} is on already")
+        self.boots += 1
+        self.directory.joinpath("boot_id").write_text(f"{uuid.uuid4()}\n")
+        self._start_init()
+        try:
+            self.lab.bridge.plug(self.name, self.mac, self.init_pid)
+            commands = f"address add {self.ip}/24 brd + dev eth0\nlink set dev eth0 up\n"
+            self.run(["ip", "-batch", "-"], input=commands)
+            services.start(self)
+        except BaseException:
+            self.power_cut()
+            raise
+
+    def power_cut(self) -> float:
+        """Pull the plug: the link is down and every process killed within a millisecond.
+
+        Returns that moment in seconds of CLOCK_BOOTTIME (`drcm.clock.now`).
+        """
+        self._need_power()
+        self.lab.bridge.set_carrier(self.name, up=False)
+        signal.pidfd_send_signal(self._pid_descriptor, signal.SIGKILL)
+        moment = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._power_gone()
+        return moment
+
+    def shutdown(self, timeout: float = 90.0) -> None:
+        """Switch off in order: services in reverse order, then all other processes, then the power."""
+        self._need_power()
+        for name in reversed(list(self.services)):
+            self.stop_service(name, timeout)
+        self.kill(-1, signal.SIGTERM)
+        with contextlib.suppress(LabError):  # as init does: who does not obey in time loses his power
+            wait_until(lambda: len(self.pids()) == 0, 5.0, f"the processes of {self.name} to end")
+        self.power_cut()
+
+    def _power_gone(self) -> None:
+        assert self._control is not None
+        assert self._init is not None
+        self._control.close()
+        self._control = None
+        self._init.wait(BOOT_SECONDS)
+        self._init = None
+        os.close(self._pid_descriptor)
+        self.services.clear()
+        self.lab.bridge.unplug(self.name)
+
+    def _start_init(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ready, ready_end = os.pipe()
+        root = self.directory / "root"
+        root.mkdir(exist_ok=True)
+        spec = {
+            "name": self.name, "root": str(root), "disk": str(self.disk), "directories": self.private,
+            "boot_id": str(self.directory / "boot_id"), "keep": self._kept(),
+            "control": theirs.fileno(), "ready": ready_end,
+        }  # fmt: skip
+        with theirs, (self.directory / "init.log").open("wb") as log:
+            self._init = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(Path(__file__).with_name("init.py")), json.dumps(spec)],
+                pass_fds=(theirs.fileno(), ready_end),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a ^C is for the lab; the hosts follow it
+            )
+        os.close(ready_end)
+        with open(ready, encoding="ascii") as lines:
+            pid, *rest = lines.read().split() or ["0"]
+        if rest != ["ready"]:
+            ours.close()
+            self._init.kill()
+            self._init.wait()
+            raise LabError(f"{self.name} does not boot: {(self.directory / 'init.log').read_text()[-2000:]}")
+        self.init_pid = int(pid)
+        self._pid_descriptor = os.pidfd_open(self.init_pid)
+        self._control = Control(ours)
+
+    def _kept(self) -> list[str]:
+        """Programs that would be hidden by a private directory, such as a checkout under /tmp."""
+        hiding = [*self.private, "/run"]
+        wanted = {str(REPOSITORY), sys.prefix, sys.base_prefix}
+        return sorted(path for path in wanted if any(path.startswith(one + "/") for one in hiding))
+
+    def _need_power(self) -> Control:
+        if self._control is None:
+            raise LabError(f"{self.name} is off")
+        return self._control
+
+    # Programs
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What a program here starts with: nothing of the caller's own environment."""
+        base = {"PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        base |= {"HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
+        if self._clock_faked and FAKETIME:
+            base |= {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": CLOCK_FILE, "FAKETIME_NO_CACHE": "1"}
+            base |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
+        return base | dict(extra or {})
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        input: str = "",
+        cwd: str = "/",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end, as subprocess.run does. LabError on a time-out, or a bad end where `check`."""
+        with (
+            tempfile.TemporaryFile() as stdin,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            stdin.write(input.encode())
+            stdin.seek(0)
+            files = (stdin.fileno(), out.fileno(), err.fileno())
+            process = self._need_power().spawn(argv, self.environment(env), cwd, files)
+            try:
+                code = process.wait(timeout)
+            except TimeoutError:
+                process.end_group()
+                raise LabError(
+                    f"{self.name}: {' '.join(argv)} still ran after {timeout:g} s\n{_text(out)}{_text(err)}"
+                ) from None
+            except BaseException:
+                process.end_group()
+                raise
+            done = subprocess.CompletedProcess(list(argv), code, _text(out), _text(err))
+        if check and code != 0:
+            raise LabError(
+                f"{self.name}: {' '.join(argv)} ended with {code}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+            )
+        return done
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        stdout: Path | IO[bytes] | int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+    ) -> Process:
+        """Start a program that dies with the host. Both outputs are added to `stdout`, by default to
+        LABDIR/HOST/PROGRAM.log; each program leads its own session and process group."""
+        target = self.log(Path(argv[0]).name) if stdout is None else stdout
+        with contextlib.ExitStack() as stack:
+            if isinstance(target, Path):
+                target = stack.enter_context(target.open("ab"))
+            output = target if isinstance(target, int) else target.fileno()
+            null = stack.enter_context(open(os.devnull, "rb"))
+            files = (null.fileno(), output, output)
+            return self._need_power().spawn(argv, self.environment(env), cwd, files)
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+        """Signal a process by its number on this host; -1 is all of them."""
+        self._need_power().kill(pid, number)
+
+    def pids(self, matching: str = "") -> list[int]:
+        """Processes of this host but its process 1, whose command line matches the regular expression."""
+        self._need_power()
+        found: list[int] = []
+        for entry in Path(f"/proc/{self.init_pid}/root/proc").iterdir():
+            if entry.name.isdigit() and entry.name != "1":
+                with contextlib.suppress(OSError):  # it ended while we looked
+                    line = (
+                        entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    )
+                    if line and re.search(matching, line):
+                        found.append(int(entry.name))
+        return sorted(found)
+
+    def pause(self, matching: str = "") -> None:
+        """SIGSTOP to every process, at once; or to those whose command line matches."""
+        self._signal(matching, signal.SIGSTOP)
+
+    def resume(self, matching: str = "") -> None:
+        self._signal(matching, signal.SIGCONT)
+
+    def _signal(self, matching: str, number: int) -> None:
+        for pid in self.pids(matching) if matching else [-1]:
+            self.kill(pid, number)
+
+    def stop_service(self, name: str, timeout: float = 90.0) -> int:
+        """SIGTERM, as an init system stops a service; its exit status. SIGKILL to its group if it stays."""
+        process = self.services.pop(name)
+        process.terminate()
+        try:
+            return process.wait(timeout)
+        except TimeoutError:
+            process.end_group()
+            raise LabError(f"{self.name}: {name} did not stop within {timeout:g} s of SIGTERM") from None
+
+    # Files
+
+    def log(self, program: str) -> Path:
+        return self.directory / f"{program}.log"
+
+    def path(self, path: str) -> Path:
+        """Where a path of this host lies as seen from outside."""
+        if any(path == one or path.startswith(one + "/") for one in self.private):
+            return self.disk / path.lstrip("/")
+        self._need_power()
+        return Path(f"/proc/{self.init_pid}/root{path}")
+
+    def read(self, path: str) -> str:
+        return self.path(path).read_text()
+
+    def write(self, path: str, text: str | bytes, mode: int = 0o644) -> None:
+        """Write a file (parents are made), also while the host is off where the directory is private."""
+        target = self.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text if isinstance(text, bytes) else text.encode())
+        target.chmod(mode)
+
+    def addresses(self) -> list[str]:
+        """The IPv4 addresses of eth0, as `10.77.0.1/24`."""
+        found = json.loads(self.run(["ip", "-4", "-j", "address", "show", "dev", "eth0"]).stdout)
+        return [f"{one['local']}/{one['prefixlen']}" for link in found for one in link.get("addr_info", [])]
+
+    def _make_disk(self) -> None:
+        for path in self.private:
+            directory = self.disk / path.lstrip("/")
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(MODES.get(path, 0o755))
+        (self.disk / "var/spool/cron/crontabs").mkdir()
+        services.write_files(self)
+
+    # Faults
+
+    def lose(self, percent: float) -> None:
+        """Lose this share of the packets at random, each way; 0 ends it."""
+        self.lab.bridge.lose(self.name, percent)
+
+    def step_clock(self, seconds: float) -> None:
+        """Move the wall clock by `seconds` against the real one (0 = right again); no other clock moves.
+
+        Programs started after the first call follow every later step while they run. Call it with 0
+        before starting a daemon whose clock shall step under it.
+        """
+        self._clock_faked = True
+        (self.disk / "files" / "lab-clock").write_text(f"{seconds:+g}\n")
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
