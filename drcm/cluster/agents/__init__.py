@@ -1,1 +1,4 @@
-"""Resource agents: how each kind of resource is started, stopped and looked at."""
+"""What starts, stops and watches resources: one agent a resource (`registry.agent_for`).
+
+Kept empty of imports: the keeper takes `netlink` from here and must stay small.
+"""

@@ -1,0 +1,189 @@
+"""The keeper: releases what is held when the lease ends and the daemon does not (DESIGN.md rule 3, E7).
+
+`python -m drcm.cluster.keeper RUN_DIR`. Standard library only, one per run directory, outlives the
+daemon. It reads RUN_DIR/lease and, once a deadline has passed, does the releases of that phase in
+RUN_DIR/held.json, once a deadline; what it did is in RUN_DIR/keeper.json and on standard error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drcm import clock
+from drcm.cluster.agents import netlink
+from drcm.cluster.lease_file import LeaseReader
+
+LONGEST_SLEEP = 0.1  # seconds: a lease begins unseen for at most this
+IDLE_SECONDS = 60.0  # nothing held and no daemon: then it ends by itself
+PRIORITY = 20  # SCHED_RR, above the daemon's: it must run when the daemon spins
+
+
+@dataclass
+class Stopping:
+    """A stop command under way; `kill_at` by clock.now()."""
+
+    release: dict[str, Any]
+    process: subprocess.Popen[bytes]
+    kill_at: float
+
+
+class Keeper:
+    """Watches one lease. `tick` does what is due and says how long to sleep."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._reader = LeaseReader(run_dir / "lease")
+        self._report = run_dir / "keeper.json"
+        self._done = {"address": 0.0, "rest": 0.0}  # phase -> the deadline already dealt with
+        self._stopping: list[Stopping] = []
+        self._did: list[dict[str, Any]] = []
+        self._needed_at = clock.now()
+
+    def tick(self) -> float:
+        lease = self._reader.read()
+        deadlines = {"address": lease.address_deadline, "rest": lease.rest_deadline}
+        for phase, deadline in deadlines.items():
+            if deadline and self._done[phase] != deadline and clock.now() >= deadline:
+                self._done[phase] = deadline
+                self._release(phase)
+        self._attend()
+        pending = [d for phase, d in deadlines.items() if d and self._done[phase] != d]
+        if pending or self._stopping or _alive(lease.pid):
+            self._needed_at = clock.now()
+        return max(0.0, min([LONGEST_SLEEP, *(d - clock.now() for d in pending)]))
+
+    @property
+    def idle(self) -> bool:
+        return clock.now() - self._needed_at > IDLE_SECONDS
+
+    def _release(self, phase: str) -> None:
+        """Start every release of `phase`; one that fails does not stop the others."""
+        for release in self._reader.held():
+            if release.get("phase") != phase:
+                continue
+            try:
+                self._note(release, self._begin(release))
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                self._note(release, f"FAILED: {error!r}")
+
+    def _begin(self, release: dict[str, Any]) -> str:
+        if release["do"] == "delete-address":
+            count = netlink.remove_everywhere(release["ip"], tuple(release["devices"]))
+            return "deleted" if count else "was not there"
+        if release["do"] == "remove-crontab":
+            return _remove_crontab(Path(release["path"]), release["mark"])
+        if release["do"] == "run":
+            process = subprocess.Popen(release["argv"], stdin=subprocess.DEVNULL, start_new_session=True)
+            self._stopping.append(Stopping(release, process, clock.now() + float(release["timeout"])))
+            return "stopping"
+        raise ValueError(f"unknown release {release['do']}")
+
+    def _attend(self) -> None:
+        """See to the stop commands: kill what is late, and what a finished one left in its cgroup."""
+        for stopping in list(self._stopping):
+            late = clock.now() >= stopping.kill_at
+            if stopping.process.poll() is None and not late:
+                continue
+            self._stopping.remove(stopping)
+            code = stopping.process.returncode
+            _kill(stopping, late or code != 0)
+            self._note(stopping.release, "KILLED, too late" if late else f"exit code {code}")
+
+    def _note(self, release: dict[str, Any], outcome: str) -> None:
+        self._did = [*self._did[-99:], {"at": clock.now(), "release": release, "outcome": outcome}]
+        print(f"keeper: {release.get('do')} {release.get('ip') or release}: {outcome}", file=sys.stderr)
+        beside = self._report.with_suffix(".new")
+        with suppress(OSError):
+            beside.write_text(json.dumps(self._did))
+            beside.replace(self._report)
+
+
+def _kill(stopping: Stopping, failed: bool) -> None:
+    """KILL the stop command if it still runs, the cgroup always, the service where stopping it failed."""
+    if failed:
+        with suppress(ProcessLookupError):
+            os.killpg(stopping.process.pid, signal.SIGKILL)
+        if stopping.release.get("kill"):
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(stopping.release["kill"], stdin=subprocess.DEVNULL, timeout=1.0, check=False)
+    if stopping.release.get("cgroup"):
+        with suppress(OSError):
+            Path(stopping.release["cgroup"], "cgroup.kill").write_text("1")
+
+
+def _remove_crontab(path: Path, mark: str) -> str:
+    """Remove it only if its first line says that it is ours."""
+    try:
+        if not path.read_bytes().startswith(mark.encode()):
+            return "left: not ours"
+    except FileNotFoundError:
+        return "was not there"
+    path.unlink(missing_ok=True)
+    return "removed"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def _lock(run_dir: Path) -> int | None:
+    """The descriptor of the keeper's lock, or None where another keeper has it."""
+    descriptor = os.open(run_dir / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def ensure_keeper(run_dir: Path) -> None:
+    """Start a keeper for `run_dir` unless one runs: in its own session, no child of ours. About 3 ms."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(run_dir)
+    if lock is None:
+        return
+    os.close(lock)
+    with (run_dir / "keeper.log").open("ab") as log:
+        argv = ["setsid", "--fork", sys.executable, "-m", "drcm.cluster.keeper", str(run_dir)]
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True)
+
+
+def _be_urgent() -> None:
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+    ctypes.CDLL(None).mlockall(3)  # refused without the right: then we go on unlocked
+
+
+def main() -> int:
+    run_dir = Path(sys.argv[1])
+    lock = _lock(run_dir)
+    if lock is None:
+        return 0
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    _be_urgent()
+    keeper = Keeper(run_dir)
+    while not keeper.idle:
+        time.sleep(keeper.tick())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
