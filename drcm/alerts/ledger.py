@@ -35,7 +35,7 @@ class Ledger:
 
 
 def load(path: Path, serial: int = 0) -> Ledger:
-    """The ledger in `path`; an empty one that begins with `serial` where there is none or it is damaged.
+    """The ledger in `path`; an empty one where there is none, or it is damaged: then it begins with `serial`.
 
     Unlike a set's record a lost throttle costs at most one message more a problem, while refusing would mute
     everything; the damaged file is kept as `alerts.json.damaged`.
@@ -43,7 +43,7 @@ def load(path: Path, serial: int = 0) -> Ledger:
     try:
         return _from_json(json.loads(path.read_bytes()))
     except FileNotFoundError:
-        return Ledger(State(serial=serial), None)
+        return Ledger(State(), None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)

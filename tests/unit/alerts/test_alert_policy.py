@@ -192,9 +192,6 @@ def test_never_two_openings_in_a_row_and_no_reminder_before_its_time(
     story, heard, moment = Story(), dict[str, tuple[Word, float]](), 0.0
     for what, key, after in events:
         moment += max(0.0, after)
-        sends = {"occurs": story.occurs, "over": story.over}.get(what, lambda _, a: story.passes(a))(
-            key, after
-        )
         for send in story.play(what, key, after):
             last, at = heard.get(send.problem.key, (Word.RESOLVED, 0.0))
             if send.word is Word.RESOLVED:
