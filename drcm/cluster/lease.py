@@ -35,19 +35,18 @@ class Ledger:
     silent_until: float = NEVER
     words: dict[GroupKey, Word] = field(default_factory=dict)
 
-    def hear(self, beat: Beat, now: float) -> None:
-        """Give, renew and take back words by what a heard beat claims and releases."""
+    def hear(self, beat: Beat, heard_at: float, now: float) -> None:
+        """Give, renew and take back words by what a beat, heard at `heard_at`, claims and releases."""
         for key in beat.released:
             self.release(key, beat.sender)
         for key in beat.claims:
-            self.give(key, beat.sender, beat.dead_seconds, now)
+            if now >= self.silent_until and self.holder(key, now) in (None, beat.sender):
+                self.words[key] = Word(beat.sender, heard_at + beat.dead_seconds * WORD_MARGIN)
 
-    def give(self, key: GroupKey, holder: str, dead_seconds: float, now: float) -> bool:
-        """Give or renew the word for `key`; False where it is another's, or nothing is given yet."""
-        if now < self.silent_until or self.holder(key, now) not in (None, holder):
-            return False
-        self.words[key] = Word(holder, now + dead_seconds * WORD_MARGIN)
-        return True
+    def take(self, key: GroupKey, dead_seconds: float, now: float) -> None:
+        """This voter's word for its own claim, where it is free."""
+        if now >= self.silent_until and self.holder(key, now) in (None, self.me):
+            self.words[key] = Word(self.me, now + dead_seconds * WORD_MARGIN)
 
     def release(self, key: GroupKey, holder: str) -> None:
         word = self.words.get(key)
@@ -93,10 +92,15 @@ class Court:
     ledger: Ledger
     pinged_sent: float | None  # when the last ping that was answered was sent
 
-    def permit(self, key: GroupKey, claim_number: int, now: float, incumbent: bool) -> Permit:
-        """May this node hold `key`, which it has claimed since beat `claim_number`?"""
+    def permit(
+        self, key: GroupKey, claim_number: int, now: float, incumbent: bool, wins: bool = False
+    ) -> Permit:
+        """May this node hold `key`, which it has claimed since beat `claim_number`?
+
+        `wins`: another node claims it too, and of the two it is that one which must give way.
+        """
         if self.spec.quorum is Quorum.NONE:
-            return self._permit_without_quorum(key, now)
+            return self._permit_without_quorum(key, now, wins)
         sendings = [s for s in self._granted_sendings(key, claim_number, now) if s != NEVER]
         if len(sendings) >= self.spec.majority:
             sendings.sort(reverse=True)
@@ -104,13 +108,14 @@ class Court:
             if until > now:
                 return Permit(until)
         if self.spec.quorum is Quorum.TWO_NODE:
-            return self._permit_alone(key, now, incumbent)
+            return self._permit_alone(key, now, incumbent, wins)
         return self._no_majority(key, len(sendings), now)
 
     def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
         """For each voter that grants `key` to this node: when the beat that it answered was sent."""
-        mine = now if self.ledger.holder(key, now) == self.spec.me and now >= self.ledger.silent_until else NEVER
-        return [mine, *(self._sending(peer, key, claim_number) for peer in self.membership.peers.values())]
+        own = self.ledger.grants(now).get(key) == self.spec.me
+        peers = self.membership.peers.values()
+        return [now if own else NEVER, *(self._sending(peer, key, claim_number) for peer in peers)]
 
     def _sending(self, peer: Peer, key: GroupKey, claim_number: int) -> float:
         beat, me = peer.beat, self.spec.me
@@ -134,13 +139,13 @@ class Court:
             given[self.spec.me] = own
         return {voter: owner for voter, owner in given.items() if owner != self.spec.me}
 
-    def _permit_alone(self, key: GroupKey, now: float, incumbent: bool) -> Permit:
+    def _permit_alone(self, key: GroupKey, now: float, incumbent: bool, wins: bool) -> Permit:
         """Two voters, one of them silent (rule 9)."""
-        if self.ledger.holder(key, now) != self.spec.me or now < self.ledger.silent_until:
+        if self.ledger.grants(now).get(key) != self.spec.me:
             return Permit(NEVER, "this node's own word is not free yet")
         peer = self.spec.peers[0]
         others = self._given_to_others(key, now)
-        if others:
+        if others and not wins:
             return Permit(NEVER, f"{peer} has given it to {others[peer]}", refused=True)
         if self.membership.is_gone(peer, now):
             return Permit(now + self.spec.lease_seconds, f"{peer} has left")
@@ -150,9 +155,9 @@ class Court:
             return Permit(now + self.spec.lease_seconds, f"alone: {peer} is not heard")
         return Permit(NEVER, f"waiting for {peer} to grant it")
 
-    def _permit_without_quorum(self, key: GroupKey, now: float) -> Permit:
+    def _permit_without_quorum(self, key: GroupKey, now: float, wins: bool) -> Permit:
         """1.41's way: a node acts on its own opinion; two may (quorum = none)."""
-        others = self._given_to_others(key, now)
+        others = {} if wins else self._given_to_others(key, now)
         if others or self.ledger.holder(key, now) != self.spec.me:
             return Permit(NEVER, f"held by {', '.join(sorted(set(others.values())))}", refused=bool(others))
         return Permit(now + self.spec.lease_seconds)

@@ -44,6 +44,11 @@ class Membership:
         self.number = 0
         self._sent: dict[int, float] = {}
 
+    def reconfigure(self, spec: Spec) -> None:
+        """Go on with another list of voters; who stays is not forgotten."""
+        self.spec = spec
+        self.peers = {name: self.peers.get(name) or Peer(name) for name in spec.peers}
+
     def new_number(self, now: float) -> int:
         """The number of the beat that is sent now."""
         self.number += 1

@@ -1,0 +1,257 @@
+"""The engine: events and the time in, actions out; same input, same output (DESIGN.md section 4). Pure.
+
+It does nothing by itself. The daemon performs the actions, feeds back what happened, and calls
+`handle` again at `deadline` at the latest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from drcm import __version__
+from drcm.cluster import events as ev
+from drcm.cluster.care import Care
+from drcm.cluster.lease import Court, Ledger
+from drcm.cluster.membership import Membership
+from drcm.cluster.messages import Beat, BootId, GroupKey, Head, SetView
+from drcm.cluster.placement import Situation
+from drcm.cluster.spec import Group, Spec
+
+RELEASE_SAID_FOR = 3.0  # x T_dead: how long a release stays in the beats
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How this daemon starts: after a machine boot, or going on from a daemon that died on this kernel."""
+
+    machine_booted: bool = True
+    resumes: BootId = b""  # set only where the former daemon's lease has not ended
+    lease_until: float = 0.0
+    adopt: tuple[GroupKey, ...] = ()  # groups that the former daemon held
+    words: dict[str, Any] = field(default_factory=dict)  # its ledger, as Ledger.export gave it
+
+
+class Engine:
+    """Everything that one node decides. `deadline` is when it wants to be called again (CLOCK_BOOTTIME)."""
+
+    def __init__(self, spec: Spec, boot: BootId, now: float, begin: Beginning) -> None:
+        self.spec = spec
+        self.boot = boot
+        self.begin = begin
+        self.membership = Membership(spec, boot, now, begin.machine_booted)
+        self.ledger = Ledger(spec.me, silent_until=now + spec.dead_seconds if begin.machine_booted else now)
+        self.ledger.restore(begin.words)
+        self.heads: dict[str, Head] = {}
+        self.views: dict[str, SetView] = {}
+        self.pinged_sent: float | None = None
+        self.released: dict[GroupKey, tuple[str, float]] = {}  # for whom, and when it was said first
+        self.beat: Beat | None = None  # the newest sent
+        self.deadline = now
+        self.leaving_since: float | None = None
+        self._last = now
+        self._last_beat_at = float("-inf")
+        self._storing: dict[str, Head] = {}
+        self._out: list[ev.Action] = []
+        self._op = 0
+        self.care = Care(self)
+        self.care.adopt(begin.adopt, begin.lease_until, now)
+
+    def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
+        """Take in `event` at `now` (CLOCK_BOOTTIME) and return what to do, in this order."""
+        self._out = []
+        if now - self._last > max(self.spec.lease_seconds, 2 * self.spec.interval):
+            self._rejoin(f"this node stood still for {now - self._last:.1f} s", now)
+        self._last = now
+        HANDLERS[type(event)](self, event, now)
+        self._pass(now)
+        return self._out
+
+    # --- what the parts share -----------------------------------------------------------------
+
+    def emit(self, *actions: ev.Action) -> None:
+        self._out.extend(actions)
+
+    def new_op(self) -> int:
+        self._op += 1
+        return self._op
+
+    def court(self) -> Court:
+        return Court(self.spec, self.membership, self.ledger, self.pinged_sent)
+
+    def situation(self) -> Situation:
+        return Situation(
+            self.spec, self.membership, self.ledger, self.heads, self.views, bool(self.begin.resumes)
+        )
+
+    def agreed(self, name: str, head: Head, now: float) -> bool:
+        """Do as many voters as the quorum asks for have generation `head` durably? (HISTORIES R11)"""
+        having = sum(
+            beat.heads[name].id == head.id for beat in self.membership.beats(now) if name in beat.heads
+        )
+        own = name in self.heads and self.heads[name].id == head.id
+        if self.spec.quorum.value == "majority":
+            return own and having + 1 >= self.spec.majority
+        waiting = [b for b in self.membership.beats(now) if not self.membership.is_gone(b.sender, now)]
+        return own and (self.spec.quorum.value == "none" or having >= len(waiting))
+
+    def release(self, key: GroupKey, to: str, now: float) -> None:
+        """Nothing of `key` runs here any more: say so, and let it go to `to` ("" = whose turn it is)."""
+        self.released[key] = (to, now)
+        self.ledger.release(key, self.spec.me)
+        self._hear_claims(now)
+
+    def group(self, key: GroupKey) -> Group | None:
+        return next((g for g in self.spec.groups if g.key == key), None)
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _beat_heard(self, event: ev.BeatHeard, now: float) -> None:
+        beat = event.beat
+        if self.membership.was_rolled_back(beat):
+            self._rejoin(
+                f"{beat.sender} echoes a beat that was never sent: a restored or cloned machine", now
+            )
+            return
+        if self.membership.hear(beat, now) is not None:
+            self._learn_heads(beat)
+
+    def _learn_heads(self, beat: Beat) -> None:
+        """A voter takes one id a number, and only higher ones (HISTORIES R11)."""
+        for name, head in beat.heads.items():
+            known = self._storing.get(name) or self.heads.get(name)
+            newer = known is None or head.n > known.n
+            if newer or (known is not None and head.id == known.id and head.started and not known.started):
+                self._storing[name] = head
+                self.emit(ev.StoreHead(name, head))
+
+    def _head_stored(self, event: ev.HeadStored, now: float) -> None:
+        known = self.heads.get(event.name)
+        if known is None or event.head.n >= known.n:
+            self.heads[event.name] = event.head
+        if self._storing.get(event.name) == event.head:
+            del self._storing[event.name]
+
+    def _set_opened(self, event: ev.SetOpened, now: float) -> None:
+        self._head_stored(ev.HeadStored(event.name, event.head), now)
+        self.care.set_opened(event)
+
+    def _set_looked(self, event: ev.SetLooked, now: float) -> None:
+        self.views[event.name] = event.view
+
+    def _pinged(self, event: ev.Pinged, now: float) -> None:
+        self.pinged_sent = max(event.sent, self.pinged_sent or event.sent)
+
+    def _address_answered(self, event: ev.AddressAnswered, now: float) -> None:
+        if event.node in self.membership.peers:
+            self.membership.peers[event.node].answered_at = now
+
+    def _leave(self, event: ev.Leave, now: float) -> None:
+        if self.leaving_since is None:
+            self.leaving_since = now
+            self.emit(ev.Note(self.spec.me, "leaving: handing over what has a taker, stopping the rest"))
+
+    def _reconfigured(self, event: ev.Reconfigured, now: float) -> None:
+        self.spec = event.spec
+        self.membership.reconfigure(event.spec)
+
+    def _rejoin(self, why: str, now: float) -> None:
+        """Release everything, take a new boot id, listen for one T_dead (rule 4)."""
+        self.emit(ev.Note(self.spec.me, f"{why}: releasing everything, rejoining", "error"))
+        self.care.lose_everything(why, now)
+        self.boot = hashlib.sha256(self.boot + b"rejoin").digest()[:16]
+        self.begin = Beginning(machine_booted=False)
+        self.membership = Membership(self.spec, self.boot, now, machine_booted=False)
+        self.ledger.silent_until = now + self.spec.dead_seconds
+
+    # --- one pass -----------------------------------------------------------------------------
+
+    def _pass(self, now: float) -> None:
+        self._forget_old_releases(now)
+        self._hear_claims(now)
+        self.care.go_round(now)
+        beat = self._make_beat(now)
+        changed = self.beat is None or _state_of(beat) != _state_of(self.beat)
+        if changed or now >= self._last_beat_at + self._beat_interval(now):
+            self.beat = replace(beat, number=self.membership.new_number(now))
+            self._last_beat_at = now
+            self.emit(ev.SendBeat(self.beat))
+        self.emit(self.care.lease(now))
+        self.deadline = self._next_deadline(now)
+
+    def _hear_claims(self, now: float) -> None:
+        """Words for what the others claim; on every pass, as a word may just have become free."""
+        for peer in self.membership.heard(now):
+            if peer.beat is not None and peer.heard_at is not None and peer.beat.epoch == self.spec.epoch:
+                self.ledger.hear(peer.beat, peer.heard_at, now)
+
+    def _forget_old_releases(self, now: float) -> None:
+        kept = RELEASE_SAID_FOR * self.spec.dead_seconds
+        claimed = {key for beat in self.membership.beats(now) for key in beat.claims}
+        for key, (_, said) in list(self.released.items()):
+            if now - said > kept or key in claimed or key in self.care.holdings:
+                del self.released[key]
+
+    def _make_beat(self, now: float) -> Beat:
+        leaving = self.leaving_since is not None
+        return Beat(
+            sender=self.spec.me,
+            boot=self.boot,
+            number=self.membership.number + 1,
+            dead_seconds=self.spec.dead_seconds,
+            epoch=self.spec.epoch,
+            resumes=self.begin.resumes,
+            echo=self.membership.echoes(),
+            unheard=self.membership.unheard(now),
+            claims={key: holding.state for key, holding in self.care.holdings.items()},
+            released={key: to for key, (to, _) in self.released.items()},
+            declines=self.care.declines(now),
+            grants=self.ledger.grants(now),
+            heads=dict(self.heads),
+            sets=dict(self.views),
+            digest=self.spec.digest,
+            version=__version__,
+            uptime=now - self.membership.started,
+            leaving=leaving,
+        )
+
+    def _beat_interval(self, now: float) -> float:
+        return self.spec.interval / 4 if self.membership.is_echo_late(now) else self.spec.interval
+
+    def _next_deadline(self, now: float) -> float:
+        times = [self._last_beat_at + self._beat_interval(now)]
+        death = self.membership.next_death(now)
+        if death is not None:
+            times.append(death + 0.001)
+        times += [word.until for word in self.ledger.words.values() if word.until > now]
+        times += self.care.wakeups(now)
+        return max(now, min(times))
+
+
+def _state_of(beat: Beat) -> tuple[object, ...]:
+    """What peers act on: a change of it is sent at once."""
+    sets = {name: (view.problem, view.writer) for name, view in beat.sets.items()}
+    return (
+        beat.boot, beat.unheard, beat.claims, beat.released, beat.declines, beat.grants, beat.heads, sets,
+        beat.leaving, beat.digest,
+    )  # fmt: skip
+
+
+Handler = Callable[[Engine, Any, float], None]
+HANDLERS: dict[type, Handler] = {
+    ev.Tick: lambda engine, event, now: None,
+    ev.BeatHeard: Engine._beat_heard,
+    ev.Pinged: Engine._pinged,
+    ev.AddressAnswered: Engine._address_answered,
+    ev.MemberStarted: lambda engine, event, now: engine.care.member_started(event, now),
+    ev.MemberStopped: lambda engine, event, now: engine.care.member_stopped(event, now),
+    ev.MemberFailed: lambda engine, event, now: engine.care.member_failed(event, now),
+    ev.SetOpened: Engine._set_opened,
+    ev.HeadStored: Engine._head_stored,
+    ev.SetLooked: Engine._set_looked,
+    ev.StepDone: lambda engine, event, now: engine.care.step_done(event, now),
+    ev.Leave: Engine._leave,
+    ev.Reconfigured: Engine._reconfigured,
+}

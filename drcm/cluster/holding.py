@@ -1,0 +1,144 @@
+"""One group that this node claims, and how it is started and stopped (DESIGN.md rules 3, 6, 8). Pure.
+
+    claiming -> starting -> running -> stopping -> (released)
+                   |           |          |
+                   +-----------+----------+--> blocked: what could not be stopped
+
+Members start one after another in the order of their kinds, sets first, and stop backwards; when the
+lease is over everything is stopped at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drcm.cluster.events import (
+    Action,
+    MemberStarted,
+    MemberStopped,
+    OpenSet,
+    SetOpened,
+    StartMember,
+    StopMember,
+)
+from drcm.cluster.handover import Handover
+from drcm.cluster.messages import Head, HoldState
+from drcm.cluster.spec import Group, MemberKey
+
+Ops = Callable[[], int]  # a new operation number
+
+
+@dataclass(slots=True)
+class Holding:
+    """This node's hold on `group`. `since` is when `state` was reached."""
+
+    group: Group
+    state: HoldState
+    since: float
+    claim_number: int  # the first beat that carried the claim
+    reason: str
+    started: list[MemberKey] = field(default_factory=list)
+    pending: dict[MemberKey, int] = field(default_factory=dict)  # operation under way, by its number
+    opened: dict[str, Head] = field(default_factory=dict)  # sets whose record is durable here
+    errors: dict[MemberKey, str] = field(default_factory=dict)  # what could not be stopped
+    release_to: str = ""
+    decline: str = ""  # what the others are told after it was stopped
+    urgent: bool = False
+    stop_reason: str = ""
+    handover: Handover | None = None
+    lease_until: float = 0.0
+
+    def enter(self, state: HoldState, now: float) -> None:
+        self.state, self.since = state, now
+
+    # --- starting -----------------------------------------------------------------------------
+
+    def start_next(
+        self, ops: Ops, known: Callable[[str], Head | None], agreed: Callable[[str, Head], bool]
+    ) -> list[Action]:
+        """The next step of starting; empty while one is under way or a majority has yet to agree."""
+        if self.pending:
+            return []
+        member = self.next_to_start()
+        if member is None:
+            return []
+        kind, _, name = member.partition(":")
+        if kind == "set" and name not in self.opened:
+            self.pending[member] = op = ops()
+            return [OpenSet(self.group.key, name, op, known(name))]
+        if kind == "set" and not agreed(name, self.opened[name]):
+            return []
+        self.pending[member] = op = ops()
+        return [StartMember(self.group.key, member, op)]
+
+    def next_to_start(self) -> MemberKey | None:
+        return next((m for m in self.group.members if m not in self.started), None)
+
+    def set_opened(self, event: SetOpened) -> bool:
+        """A set's record is durable; True where the operation was still wanted."""
+        member = f"set:{event.name}"
+        if self.pending.get(member) != event.op:
+            return False
+        del self.pending[member]
+        self.opened[event.name] = event.head
+        return True
+
+    def member_started(self, event: MemberStarted) -> bool:
+        """True where the operation was still wanted."""
+        if self.pending.get(event.member) != event.op:
+            return False
+        del self.pending[event.member]
+        if not event.error:
+            self.started.append(event.member)
+        return True
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    def begin_stop(
+        self, now: float, reason: str, to: str = "", decline: str = "", urgent: bool = False
+    ) -> None:
+        """From here on it only goes down. What was being started is stopped too."""
+        self.started += [m for m in self.pending if m not in self.started]
+        self.started.sort(key=self.group.members.index)
+        self.pending.clear()
+        self.stop_reason, self.release_to, self.decline = reason, to, decline
+        self.urgent, self.handover = urgent, None
+        self.enter(HoldState.STOPPING, now)
+
+    def hurry(self) -> None:
+        """The lease ended while it was being stopped: all the rest at once."""
+        self.urgent = True
+        self.pending.clear()
+
+    def stop_next(self, ops: Ops, keep_sets: bool = False) -> list[Action]:
+        """The next step of stopping: the last member, or with `urgent` all of them."""
+        if self.pending:
+            return []
+        left = [m for m in self.started if m not in self.errors and not (keep_sets and m.startswith("set:"))]
+        chosen = left[::-1] if self.urgent else left[-1:]
+        actions: list[Action] = []
+        for member in chosen:
+            self.pending[member] = op = ops()
+            actions.append(StopMember(self.group.key, member, op, self.urgent))
+        return actions
+
+    def member_stopped(self, event: MemberStopped) -> bool:
+        """True where the operation was still wanted."""
+        if self.pending.get(event.member) != event.op:
+            return False
+        del self.pending[event.member]
+        if event.error:
+            self.errors[event.member] = event.error
+        else:
+            self.started.remove(event.member)
+        return True
+
+    @property
+    def is_down(self) -> bool:
+        return not self.started and not self.pending
+
+    @property
+    def is_stuck(self) -> bool:
+        """Everything was tried; something could not be stopped."""
+        return not self.pending and bool(self.errors) and len(self.errors) == len(self.started)
