@@ -80,9 +80,9 @@ class Bridge:
         for name, percent in self._loss.items():
             chance = f"numgen random mod {LOSS_SCALE} < {round(percent * LOSS_SCALE / 100)} drop"
             rules += [f'{way} "{name}" {chance}' for way in ("iifname", "oifname")]
-        head = "table bridge lab\ndelete table bridge lab\ntable bridge lab { chain forward {\n"
+        head = "table bridge lab\ndelete table bridge lab\ntable bridge lab {\nchain forward {\n"
         body = "type filter hook forward priority 0; policy accept;\n" + "\n".join(rules)
-        self._command("nft", "-f", "-", text=head + body + "\n} }\n")
+        self._command("nft", "-f", "-", text=head + body + "\n}\n}\n")
 
     # The namespace
 
