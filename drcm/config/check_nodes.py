@@ -8,7 +8,7 @@ from collections.abc import Callable
 from drcm.config.build import Draft
 from drcm.config.faults import Faults
 from drcm.config.model import BackupRef, Kind, Node, ResourceRef
-from drcm.config.schema import NODE_LISTS
+from drcm.config.schema import NODE_LISTS, SECTION_OF
 from drcm.config.settings import hint
 
 
@@ -97,9 +97,7 @@ class _Lists:
                 self.faults.warning(line, f"{key}: {ref.nickname} is listed twice; delete one")
             elif ref.nickname not in self.known[ref.kind]:
                 meant = hint(ref.nickname, self.known[ref.kind])
-                text = (
-                    f"{key}: no [{_section(ref.kind)}] row is called {ref.nickname}{meant}; add or correct it"
-                )
+                text = f"{key}: no [{SECTION_OF[ref.kind]}] row is called {ref.nickname}{meant}; add or correct it"
                 self.faults.error(line, text)
             seen.add(ref)
 
@@ -134,14 +132,3 @@ class _Lists:
         elif node.active and not home.active:
             text = f"{key}: {ref.home} is not active, so {ref.home}:{ref.nickname} never starts here"
             self.faults.warning(line, text)
-
-
-def _section(kind: Kind) -> str:
-    names = {
-        Kind.CRONTAB: "CM_CRONTABS",
-        Kind.ADDRESS: "CM_IPADDRS",
-        Kind.SERVICE: "CM_SERVICES",
-        Kind.APPLICATION: "CM_APPLICATIONS",
-        Kind.FILESYSTEM: "CM_FILESYSTEMS",
-    }
-    return names[kind]

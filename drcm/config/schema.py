@@ -23,6 +23,7 @@ class Key:
     field: str = "="  # "=": the same as `name`
     aliases: tuple[str, ...] = ()
     many: bool = False  # may be repeated; each line adds one value
+    unset: str = ""  # the default as text, where the model has no field for it
 
     @property
     def attribute(self) -> str:
@@ -51,6 +52,11 @@ class KeySection:
     def find(self, name: str) -> Key | None:
         """The key spelt `name`, its old spellings included."""
         return next((key for key in self.keys if name == key.name or name in key.aliases), None)
+
+    def default_text(self, key: Key) -> str:
+        """The default as cm.cfg would spell it; "" = nothing, none, or the key is required."""
+        value = self.default(key)
+        return key.unset if value is None else key.type.show(value)
 
     def default(self, key: Key) -> Any:
         """The model's default of `key`; None where it must be given (or is not one field)."""
@@ -148,6 +154,14 @@ NODE_LISTS: dict[Kind, tuple[str, str]] = {
     Kind.FILESYSTEM: ("node_filesystems", "node_backup_filesystems"),
 }
 
+SECTION_OF: dict[Kind, str] = {
+    Kind.CRONTAB: "CM_CRONTABS",
+    Kind.ADDRESS: "CM_IPADDRS",
+    Kind.SERVICE: "CM_SERVICES",
+    Kind.APPLICATION: "CM_APPLICATIONS",
+    Kind.FILESYSTEM: "CM_FILESYSTEMS",
+}
+
 NODE = KeySection(
     "CM_NODE",
     "One member of the cluster. Repeat the section for each node; the file is the same on all of them.",
@@ -179,7 +193,7 @@ NODE = KeySection(
             key
             for kind, (own, backup) in NODE_LISTS.items()
             for key in (
-                Key(own, v.NAMES, f"nicknames of [{kind.name}] that run here", "", many=True),
+                Key(own, v.NAMES, f"nicknames of [{SECTION_OF[kind]}] that run here", "", many=True),
                 Key(backup, REFS, "nodename:nickname of those taken over from others", "", many=True),
             )
         ),
@@ -212,13 +226,14 @@ SYNC = KeySection(
         Key("copy", v.PATH, "directory copied without ever deleting; repeatable", many=True),
         Key("schedule", v.CRON, "when it is synced, as in a crontab; or every, or watch", ""),
         Key("every", v.seconds(1, 7 * DAY), "period of the syncs, as 30s", ""),
-        Key("watch", v.BOOL, "1 = sync within a second of each change", ""),
+        Key("watch", v.BOOL, "1 = sync within a second of each change", "", unset="0"),
         Key("exclude", v.FILLED, "rsync pattern of what is left out; repeatable", many=True),
         Key(
             "max_delete",
             v.DELETE_LIMIT,
             "a sync that would delete more deletes nothing: 1000, 10%, or both (whichever is more)",
             "",
+            unset="10% or 1000",
         ),
         Key("max_delete_percent", v.PERCENT, "the percentage of max_delete alone", ""),
         Key(
@@ -270,13 +285,13 @@ ROWS: dict[str, RowSection] = {
     section.name: section
     for section in (
         RowSection(
-            "CM_CRONTABS",
+            SECTION_OF[Kind.CRONTAB],
             "Crontabs: a template (minute hour day month weekday user command) installed while it runs here.",
             Kind.CRONTAB,
             (NICKNAME, Column("template_file", v.PATH), Column("install_location", v.PATH), SCRIPT),
         ),
         RowSection(
-            "CM_IPADDRS",
+            SECTION_OF[Kind.ADDRESS],
             "Floating addresses. 'ens192|eno8303' = the first interface that exists on the node.",
             Kind.ADDRESS,
             (
@@ -288,13 +303,13 @@ ROWS: dict[str, RowSection] = {
             ),
         ),
         RowSection(
-            "CM_SERVICES",
+            SECTION_OF[Kind.SERVICE],
             "System services.",
             Kind.SERVICE,
             (NICKNAME, Column("service_name", v.SERVICE), SCRIPT),
         ),
         RowSection(
-            "CM_APPLICATIONS",
+            SECTION_OF[Kind.APPLICATION],
             "Programs that run as a user, with that user's environment. ; stands between several commands.",
             Kind.APPLICATION,
             (
@@ -306,7 +321,7 @@ ROWS: dict[str, RowSection] = {
             ),
         ),
         RowSection(
-            "CM_FILESYSTEMS",
+            SECTION_OF[Kind.FILESYSTEM],
             "File systems.",
             Kind.FILESYSTEM,
             (NICKNAME, Column("source", v.FILLED), Column("target", v.PATH), SCRIPT),

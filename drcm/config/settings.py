@@ -11,7 +11,6 @@ from typing import Any
 from drcm.config.faults import Faults
 from drcm.config.lines import Entry, Section, shown
 from drcm.config.schema import KEYED, ROWS, Key, KeySection
-from drcm.config.values import show
 
 MOST_COMPARED = 200  # names that a misspelt one is held against: 5 µs each
 
@@ -110,10 +109,9 @@ def _keep(entry: Entry, key: Key, schema: KeySection, settings: Settings, faults
 
 
 def _wrong(entry: Entry, key: Key, schema: KeySection) -> str:
-    default = schema.default(key)
-    cure = "correct it" if default is None else f"correct it or delete the line (default: {show(default)})"
-    if default is True or default is False or default == ():
-        cure = "correct it or delete the line"
+    default = schema.default_text(key)
+    told = f" (default: {default})" if default else ""
+    cure = "correct it" if schema.required(key) else f"correct it or delete the line{told}"
     found = f"'{shown(entry.value)}'" if entry.value else "nothing"
     return f"{entry.key} is {found}: expected {key.type.expected}; {cure}"
 

@@ -52,7 +52,9 @@ def show(value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, tuple):
         return ", ".join(show(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")  # never 1e+07: no parser takes it
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
