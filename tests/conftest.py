@@ -1,4 +1,4 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, and the rule that no test is skipped."""
 
 from __future__ import annotations
 
@@ -14,3 +14,19 @@ def lab() -> Iterator[Lab]:
     """An empty lab; hosts, processes and files of it are gone after the test."""
     with Lab() as made:
         yield made
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skipped test proves nothing: what a test needs is installed (tools/bootstrap.sh) or it fails."""
+    if exitstatus == pytest.ExitCode.OK and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if skipped := _skipped(config):
+        terminalreporter.write_line(f"FAILED: {skipped} skipped; no test of drcm may be skipped", red=True)
+
+
+def _skipped(config: pytest.Config) -> int:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return 0 if reporter is None else len(reporter.stats.get("skipped", []))

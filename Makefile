@@ -1,0 +1,35 @@
+# Everything a newcomer types. Each target first installs what it needs (tools/bootstrap.sh).
+BIN := .venv/bin
+PYTHON ?=
+export PYTHON
+# Fast ones first: a slip shows in a second, the lab and integration take their time.
+TESTS := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation tests/lab tests/integration)
+
+.PHONY: help ready demo test lint bench
+
+help:
+	@echo "make demo    two nodes, a power cut, a failover and the way back, live, in two minutes (root)"
+	@echo "make test    lint, types and all tests (root)"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   the benchmarks there are"
+
+ready:
+	@tools/bootstrap.sh
+
+demo: ready
+	@$(BIN)/python -m tests.lab.demo
+
+lint: ready
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted; cure: $(BIN)/ruff format"; false; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/mypy --no-error-summary -p tests.lab
+
+test: lint
+	@$(BIN)/pytest -q $(TESTS)
+
+bench: ready
+	@for file in bench/*.py; do \
+	    [ -e "$$file" ] || { echo "no benchmarks yet"; exit 0; }; \
+	    echo "$(BIN)/python -m $$(echo "$${file%.py}" | tr / .)   $$(sed -n '1s/"//gp' "$$file")"; \
+	done
