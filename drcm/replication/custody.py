@@ -6,11 +6,15 @@ Every change: lock, read, decide (transitions), make durable.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drcm.config.model import SyncSet
+from drcm.errors import DrcmError, GuardError, RoleError
 from drcm.paths import Paths
-from drcm.replication.generation import Generation, Record
+from drcm.replication import guards, records, roots, transitions
+from drcm.replication.generation import Generation, Position, Record, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,28 @@ class Custody:
 
 
 def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:
-    """This node's copy as it stands. `problem`: why it can't be promoted."""
-    raise NotImplementedError
+    """This node's copy as it stands. `problem`: why it can't be promoted. Raises nothing of drcm's."""
+    try:
+        record = _read(paths, sync_set, node)
+    except DrcmError as error:
+        return Custody(problem=error.what)
+    if record is None:
+        return Custody(problem=_not_begun(sync_set.name).what)
+    problem = _problem(record, sync_set)
+    position = settled(record, record.pos) or Position("", "")
+    found = record.generation(position.id)
+    return Custody(
+        head=record.newest,
+        pos_n=found.n if found else 0,
+        pos_id=position.id,
+        pos_run=position.run,
+        writer=record.is_writer,
+        sole=record.is_sole,
+        complete_for=_complete_for(record),
+        failback=record.failback,
+        problem=problem,
+        begun=True,
+    )
 
 
 def open_as_writer(
@@ -43,59 +67,127 @@ def open_as_writer(
     *,
     accept_loss: bool = False,
 ) -> Record:
-    """Become the writer: the same generation, the one given to this node, or a new one. Durable."""
-    raise NotImplementedError
+    """Become the writer: the same generation, the one given to this node, or a new one. Durable.
+
+    `known`: the newest generation that a majority of the voters has, None where it has none.
+    The result's `head` must be durable on a majority before `start`; `applying` set in it means that
+    the copy was in the middle of that run. LockedError: declined; GuardError: the tree isn't there;
+    RoleError: this copy may not be promoted.
+    """
+    with _changing(paths, sync_set, node, "promotion") as record:
+        _check_roots(record, sync_set)
+        return records.save(paths.sets, _opened(record, sync_set, known, new_id, accept_loss))
+
+
+def _opened(
+    record: Record, sync_set: SyncSet, known: Generation | None, new_id: str, accept_loss: bool
+) -> Record:
+    if record.is_writer and (known is None or record.knows(known.id)):
+        return transitions.drop_intent(record)
+    here = settled(record, record.pos)
+    given = known is not None and known.writer == record.node and here is not None and known.origin == here
+    if known is not None and given and not (record.applying or record.doubt):
+        return transitions.adopt(record, known, primary=sync_set.primary)
+    return transitions.promote(record, known, new_id, primary=sync_set.primary, accept_loss=accept_loss)
 
 
 def start(paths: Paths, sync_set: SyncSet, node: str) -> Record:
     """A majority has the generation: it starts. Before the first resource does."""
-    raise NotImplementedError
+    with _changing(paths, sync_set, node, "start") as record:
+        return records.save(paths.sets, transitions.start(record))
 
 
 def go_alone(paths: Paths, sync_set: SyncSet, node: str, new_id: str) -> Record:
-    raise NotImplementedError
+    """This running writer goes on without its peer past T_dead (two_node)."""
+    with _changing(paths, sync_set, node, "going on alone") as record:
+        return records.save(paths.sets, transitions.go_alone(record, new_id))
 
 
 def hear(paths: Paths, name: str, head: Generation) -> Record | None:
-    """A newer head, known to a majority: durable here; ends what still pushes or receives an older."""
-    raise NotImplementedError
+    """A newer head was learned: durable here; what still pushes or receives an older one ends (R9).
+
+    Call it with a head that a majority has, that has started, or that was given to this node: it ends
+    being the writer of an older one. Nothing is touched where the record knows it already.
+    """
+    record = records.load(paths.sets, name)
+    if record is None or transitions.hear(record, head) is record:
+        return record
+    with records.seize(paths.sets, name, f"generation {head.n} of {head.writer}"):
+        record = records.load(paths.sets, name)
+        if record is None:
+            return None
+        heard = transitions.hear(record, head)
+        return record if heard is record else records.save(paths.sets, heard)
 
 
 def intend(paths: Paths, sync_set: SyncSet, node: str, to: str) -> Record:
-    raise NotImplementedError
+    """Hand-over step 1: this writer means to give the set to `to`."""
+    with _changing(paths, sync_set, node, f"hand-over to {to}") as record:
+        return records.save(paths.sets, transitions.intend(record, to))
 
 
 def drop_intent(paths: Paths, sync_set: SyncSet, node: str) -> Record:
-    raise NotImplementedError
+    """The hand-over does not happen: this writer goes on."""
+    with _changing(paths, sync_set, node, "end of the hand-over") as record:
+        return records.save(paths.sets, transitions.drop_intent(record))
 
 
 def give(paths: Paths, sync_set: SyncSet, node: str, to: str, new_id: str) -> Record:
-    raise NotImplementedError
+    """Hand-over step 4: from here on `to` is the writer, by the generation in the result's `head`."""
+    with _changing(paths, sync_set, node, f"hand-over to {to}") as record:
+        return records.save(paths.sets, transitions.give(record, to, new_id))
 
 
 def end_pushes(paths: Paths, name: str) -> None:
     """End whatever holds the set's lock on this node: the lease is lost."""
-    raise NotImplementedError
+    records.evict(paths.sets, name)
 
 
-def init(paths: Paths, sync_set: SyncSet, node: str) -> Record:
-    """Begin the set on this node, whose tree it begins with (`drcm-sync NAME --init`)."""
-    raise NotImplementedError
+# -- reading and changing --------------------------------------------------------------------------
 
 
-def join(paths: Paths, sync_set: SyncSet, node: str, set_uuid: str, *, adopt: bool = False) -> Record:
-    """Make this node's empty (or with `adopt`, any) roots part of the set that began elsewhere."""
-    raise NotImplementedError
+@contextmanager
+def _changing(paths: Paths, sync_set: SyncSet, node: str, purpose: str) -> Iterator[Record]:
+    """The record under its lock, taken from whoever holds it; RoleError if the set has not begun here."""
+    with records.seize(paths.sets, sync_set.name, purpose):
+        record = _read(paths, sync_set, node)
+        if record is None:
+            raise _not_begun(sync_set.name)
+        yield record
 
 
-def reinit(paths: Paths, sync_set: SyncSet, node: str) -> Record:
-    """An empty root in place of a marked one that is gone: a joiner again (HISTORIES R22)."""
-    raise NotImplementedError
+def _read(paths: Paths, sync_set: SyncSet, node: str) -> Record | None:
+    return records.current(paths.sets, sync_set.name, sync_set.roots, node)
 
 
-def keep_partials(paths: Paths, sync_set: SyncSet, node: str) -> tuple[str, ...]:
-    """Move files that a cut run held back to .drcm/conflicts and list them (HISTORIES R6).
+def _not_begun(name: str) -> RoleError:
+    return RoleError(f"not begun: drcm-sync {name} --init", "On the node that has the files.")
 
-    After a promotion, before its first run. Returns the names, relative to their roots.
-    """
-    raise NotImplementedError
+
+def _problem(record: Record, sync_set: SyncSet) -> str:
+    try:
+        _check_roots(record, sync_set)
+    except GuardError as error:
+        return error.what
+    if record.doubt:
+        return f"in doubt: {record.doubt}"
+    return "no complete copy yet" if record.pos is None else ""
+
+
+def _check_roots(record: Record, sync_set: SyncSet) -> None:
+    """GuardError unless all roots of cm.cfg are the recorded ones."""
+    recorded = {root.path: root for root in record.roots}
+    for path in sync_set.roots:
+        if path not in recorded:
+            raise GuardError(
+                f"{sync_set.name}: {path}: in cm.cfg, but not in the set's record on {record.node}",
+                f"It takes part after: drcm-sync {sync_set.name} --reinit",
+            )
+        guards.check_root(record, recorded[path], roots.inspect(path))
+
+
+def _complete_for(record: Record) -> tuple[str, ...]:
+    """Peers whose last run of the newest generation was completed."""
+    return tuple(
+        peer for peer, given in record.given.items() if given.begun and given.begun == given.complete
+    )

@@ -6,10 +6,13 @@ A bare generation number can't tell *behind* from *diverged*; a chain of random 
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 CHAIN_KEPT = 256  # generations: years of weekly failovers
+
+_RUN = re.compile(r"([0-9]+(-[0-9A-Za-z]+)?)?", re.ASCII)
 
 RunId = str  # "40-1a2b3c4d": the run's number in its generation and 4 random bytes (HISTORIES R13)
 
@@ -140,7 +143,10 @@ def from_json(value: dict[str, Any]) -> Record:
     fields["roots"] = tuple(Root(**{**item, "mounts": tuple(item["mounts"])}) for item in value["roots"])
     fields["pos"] = position_from_json(value["pos"])
     fields["applying"] = position_from_json(value["applying"])
-    fields["given"] = {peer: Given(**item) for peer, item in value["given"].items()}
+    fields["given"] = {
+        peer: Given(checked_run(item["begun"]), checked_run(item["complete"]))
+        for peer, item in value["given"].items()
+    }
     return Record(**fields)
 
 
@@ -150,7 +156,14 @@ def generation_from_json(value: dict[str, Any]) -> Generation:
 
 
 def position_from_json(value: dict[str, Any] | None) -> Position | None:
-    return None if value is None else Position(**value)
+    return None if value is None else Position(value["id"], checked_run(value["run"]))
+
+
+def checked_run(run: RunId) -> RunId:
+    """`run` if it is one; ValueError where not: it may have come from another node."""
+    if not _RUN.fullmatch(run):
+        raise ValueError(f"{run!r} is not the id of a run (40-1a2b3c4d)")
+    return run
 
 
 __all__ = [
@@ -161,6 +174,7 @@ __all__ = [
     "Record",
     "Root",
     "RunId",
+    "checked_run",
     "from_json",
     "generation_from_json",
     "position_from_json",

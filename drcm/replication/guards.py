@@ -1,38 +1,119 @@
 """The guards: what must be true of source and target before a file is touched. Pure.
 
 Each refusal is a GuardError that says what was expected and found, the usual causes, the safe next
-command, and the one-time override `--override=GUARD`.
+command, and the one-time override `--override=GUARD`. The marker itself has no override: what does
+not carry it is not the set's tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from drcm.errors import GuardError
 from drcm.replication.generation import Record, Root
-from drcm.replication.roots import RootState
+from drcm.replication.roots import PRIVATE, RootState
 
 OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")
+ROOM_KEPT = 0.02  # of the needed bytes more, for folders and metadata
 
 
 def check_root(record: Record, root: Root, state: RootState, overrides: Collection[str] = ()) -> None:
-    """The root is the one that was recorded: there, marked, on its mount, mounts below it all there."""
-    raise NotImplementedError
+    """The root is the one that was recorded: there, marked, on its mount, mounts below it all there.
+
+    The device number is not compared: it changes with the order in which disks are found. The marker
+    lies in the tree itself, so an unmounted point does not have it.
+    """
+    if not state.is_dir:
+        what = "there is something else" if state.exists else "there is nothing"
+        raise _refusal(record, root, f"expected the directory, {what}", _GONE)
+    if state.marker_fault:
+        raise _refusal(record, root, f"its marker can't be read: {state.marker_fault}", _GONE)
+    if state.marker is None:
+        raise _refusal(
+            record, root, f"not mounted, or not the set's: expected the marker {_marker(root)}", _GONE
+        )
+    if state.marker.set_uuid != record.set_uuid or state.uuid != root.uuid:
+        found = f"found that of {state.marker.name} on {state.marker.node} (root {state.uuid})"
+        raise _refusal(
+            record, root, f"expected the marker of {record.name} (root {root.uuid}), {found}", _OTHER
+        )
+    _check_mounts(record, root, state, overrides)
 
 
 def check_source(record: Record, root: Root, state: RootState, overrides: Collection[str] = ()) -> None:
     """`check_root`, and not empty though runs of it were completed."""
-    raise NotImplementedError
+    check_root(record, root, state, overrides)
+    if state.entries or "empty" in overrides or not _was_synced(record):
+        return
+    counted = f" ({root.files} files at the last complete run)" if root.files else ""
+    raise _refusal(record, root, f"expected the files of the set{counted}, it is empty", _EMPTY, "empty")
 
 
 def check_shrink(
     name: str, root: Root, files: int, max_shrink_percent: float, overrides: Collection[str] = ()
 ) -> None:
-    """The source has not lost more than `max_shrink_percent` of its files since the last complete run."""
-    raise NotImplementedError
+    """The source has not lost more than `max_shrink_percent` of its files since the last complete run.
+
+    `files`: counted now. Nothing is refused before a first count.
+    """
+    least = root.files * (1 - max_shrink_percent / 100)
+    if files >= least or "shrink" in overrides:
+        return
+    raise GuardError(
+        f"{name}: {root.path}: expected at least {least:.0f} files ({root.files} at the last complete run, "
+        f"less {max_shrink_percent:g} %), found {files}",
+        _advice(name, "shrink", _EMPTY),
+    )
 
 
 def check_target(
     record: Record, root: Root, state: RootState, needed: int = 0, overrides: Collection[str] = ()
 ) -> None:
     """`check_root`, writable, and room for `needed` bytes."""
-    raise NotImplementedError
+    check_root(record, root, state, overrides)
+    if state.read_only:
+        raise _refusal(record, root, "expected to write, it is mounted read-only", _READ_ONLY)
+    if state.free >= needed * (1 + ROOM_KEPT) or "room" in overrides:
+        return
+    raise _refusal(record, root, f"expected room for {needed} bytes, {state.free} are free", _FULL, "room")
+
+
+_GONE = "it is not mounted; it was replaced by an empty disk; it was deleted"
+_OTHER = "another disk is mounted there; the tree was copied with its marker; two sets name one directory"
+_MOUNT = "it is mounted elsewhere than before; fstab was changed; a bind mount is missing"
+_EMPTY = "a file system is not mounted; the files were moved or deleted; the wrong directory is named"
+_READ_ONLY = "the disk has errors (see dmesg); it is mounted ro in fstab; a snapshot is mounted"
+_FULL = (
+    "the trash holds what was deleted (drcm-sync NAME --trash); the disk is smaller; something else fills it"
+)
+
+
+def _check_mounts(record: Record, root: Root, state: RootState, overrides: Collection[str]) -> None:
+    if root.mount and state.mount != root.mount and "mount" not in overrides:
+        what = f"expected it on the mount {root.mount}, found it on {state.mount}"
+        raise _refusal(record, root, what, _MOUNT, "mount")
+    missing = [one for one in root.mounts if one not in state.mounts]
+    if missing and "mounts" not in overrides:  # HISTORIES R26
+        what = f"expected what is mounted below it: {', '.join(missing)} not mounted"
+        raise _refusal(record, root, what, _MOUNT, "mounts")
+
+
+def _was_synced(record: Record) -> bool:
+    """Some run of this tree's history was completed: there is something to lose."""
+    run = record.pos is not None and bool(record.pos.run)
+    return run or len(record.chain) > 1 or any(given.complete for given in record.given.values())
+
+
+def _marker(root: Root) -> str:
+    return f"{root.path.rstrip('/')}/{PRIVATE}/set.json"
+
+
+def _refusal(record: Record, root: Root, what: str, causes: str, override: str = "") -> GuardError:
+    return GuardError(f"{record.name}: {root.path}: {what}", _advice(record.name, override, causes))
+
+
+def _advice(name: str, override: str, causes: str) -> str:
+    advice = f"Usual causes: {causes}. Nothing was changed. Look: findmnt; then drcm-sync {name} --dry-run."
+    if override:
+        advice += f" If it is meant so, once: drcm-sync {name} --override={override}"
+    return advice

@@ -1,38 +1,82 @@
-"""A set's durable record on this node, its copy in each root (the marker), and its lock.
+"""A set's durable record on this node, and its copy in each root, the marker.
 
-Lock first, then read; a record changes only under the lock (HISTORIES R7). Standard library only.
+Lock first, then read; a record changes only under the set's lock (HISTORIES R7). Standard library only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 
-from drcm.replication.generation import Record
+from drcm import state
+from drcm.errors import EXIT_IO, DrcmError
+from drcm.replication import roots
+from drcm.replication.generation import Record, from_json, replace, to_json
+from drcm.replication.locks import Lock, evict, lock, seize
 
-Seconds = float
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """The lock of a set while it is held."""
-
-    fd: int
-    path: Path
+__all__ = ["Lock", "current", "evict", "load", "lock", "save", "seize"]
 
 
 def load(sets: Path, name: str) -> Record | None:
     """The record in NAME.json as it stands, None where the set has not begun on this node."""
-    raise NotImplementedError
+    place = sets / f"{name}.json"
+    value = state.read_json(place)
+    if value is None:
+        return None
+    try:
+        return from_json(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DrcmError(
+            f"{place}: is not a record of drcm: {error!r}",
+            "It is never guessed at. Restore it from a backup of /var/lib/drcm, or move it away: "
+            "the marker in the set's directory holds a copy.",
+            EXIT_IO,
+        ) from error
 
 
-def current(sets: Path, name: str, roots: Collection[str]) -> Record | None:
-    """The record, compared with the markers in `roots`: where they differ, the tree's copy is what the
-    tree is, with `doubt` and `beyond` set (HISTORIES R23). What gate, run and daemon should read.
+def current(sets: Path, name: str, paths: Collection[str], node: str = "") -> Record | None:
+    """The record, compared with the markers in `paths`: where they differ, the tree's copy is what the
+    tree is, with `doubt` and `beyond` set (HISTORIES R23). What gate, run and daemon read.
+
+    `node`: who reads; markers of another node's trees count for nothing (None without a record).
     """
-    raise NotImplementedError
+    record = load(sets, name)
+    markers = _markers(name, record, paths, node)
+    if record is None:
+        if not markers:
+            return None
+        return _doubted(_oldest(markers), "its record was lost; this is the copy in its directory")
+    # One save behind is a crash between the two writes of one save.
+    strange = [one for one in markers if one != record and one.serial != record.serial - 1]
+    if not strange:
+        return record
+    oldest = _oldest(strange)
+    return _doubted(
+        oldest,
+        f"its record (save {record.serial}) and the copy in its directory (save {oldest.serial}) differ: "
+        "one of them was restored from a backup or a snapshot",
+    )
+
+
+def _markers(name: str, record: Record | None, paths: Collection[str], node: str) -> list[Record]:
+    """The copies in the roots that are there and are this node's and this set's."""
+    found = []
+    for path in paths:
+        uuid, marker = roots.read_marker(path)
+        if marker is None or marker.name != name or uuid not in {root.uuid for root in marker.roots}:
+            continue
+        set_uuid, owner = (record.set_uuid, record.node) if record else (marker.set_uuid, node)
+        if (marker.set_uuid, marker.node) == (set_uuid, owner):
+            found.append(marker)
+    return found
+
+
+def _oldest(markers: list[Record]) -> Record:
+    return min(markers, key=lambda one: one.serial)
+
+
+def _doubted(record: Record, why: str) -> Record:
+    return replace(record, doubt=why, beyond=True)
 
 
 def save(sets: Path, record: Record, fresh: Collection[str] = ()) -> Record:
@@ -41,31 +85,22 @@ def save(sets: Path, record: Record, fresh: Collection[str] = ()) -> Record:
     `fresh`: root paths where --init, --join or --reinit makes a marker now. Under the lock only.
     Returns the record as saved (its serial is one higher).
     """
-    raise NotImplementedError
+    before = load(sets, record.name)
+    serial = max(record.serial, before.serial if before else 0) + 1
+    record = replace(record, serial=serial)
+    state.write_json(sets / f"{record.name}.json", to_json(record))
+    for root in record.roots:
+        if root.path in fresh:
+            roots.make_marker(root.path, root.uuid, record)
+        elif _is_marked(root.path, root.uuid, record.set_uuid):
+            roots.write_marker(root.path, root.uuid, record)
+    return record
 
 
-@contextmanager
-def lock(
-    sets: Path, name: str, purpose: str, wait: Seconds = 0.0, inheritable: bool = False
-) -> Iterator[Lock]:
-    """Hold the set's lock; LockedError names the holder if it is not free within `wait`.
-
-    `inheritable`: the descriptor lives through exec, and with it the lock.
-    """
-    raise NotImplementedError
-    yield
-
-
-def evict(sets: Path, name: str) -> None:
-    """End what holds the set's lock: TERM to its process group, KILL after 0.5 s.
-
-    LockedError if it is not free within 2 s (HISTORIES R8), or is held by my own process group.
-    """
-    raise NotImplementedError
-
-
-@contextmanager
-def seize(sets: Path, name: str, purpose: str) -> Iterator[Lock]:
-    """Hold the set's lock, taken from whoever has it."""
-    raise NotImplementedError
-    yield
+def _is_marked(path: str, uuid: str, set_uuid: str) -> bool:
+    """The root carries our marker. An unmounted one does not, and never gets one here (R21)."""
+    try:
+        found, marker = roots.read_marker(path)
+    except DrcmError:
+        return False
+    return found == uuid and marker is not None and marker.set_uuid == set_uuid

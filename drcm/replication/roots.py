@@ -6,12 +6,19 @@ file system hangs: never on the heartbeat loop.
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from drcm.replication.generation import Record, Root
+from drcm import state
+from drcm.errors import DrcmError, GuardError
+from drcm.replication.generation import Record, Root, from_json, to_json
 
 PRIVATE = ".drcm"  # drcm's own folder in a root
+MARKER = "set.json"
+ENTRIES_COUNTED = 1000
+_OURS = (PRIVATE, ".drcm-partial", "lost+found")
 PARTIAL = ".drcm-partial"  # rsync's --partial-dir, in each folder (HISTORIES R1)
 
 
@@ -33,21 +40,129 @@ class RootState:
     read_only: bool = False
 
 
-def inspect(path: str | Path) -> RootState:
+def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootState:
     """What is at `path` now. Never raises for what it finds."""
-    raise NotImplementedError
+    path = str(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return RootState(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return RootState(path, exists=True)
+    mount, below = _mounts(os.path.realpath(path), mountinfo)
+    space = os.statvfs(path)
+    uuid, marker, fault = _read_marker(Path(path))
+    return RootState(
+        path,
+        exists=True,
+        is_dir=True,
+        device=status.st_dev,
+        mount=mount,
+        mounts=below,
+        entries=_count(path),
+        uuid=uuid,
+        marker=marker,
+        marker_fault=fault,
+        free=space.f_bfree * space.f_frsize,
+        read_only=bool(space.f_flag & os.ST_RDONLY),
+    )
+
+
+def read_marker(path: str | Path) -> tuple[str, Record | None]:
+    """The root's uuid and the record in its marker; ("", None) where there is none.
+
+    DrcmError where there is one that can't be read.
+    """
+    place = Path(path) / PRIVATE / MARKER
+    value = state.read_json(place)
+    if value is None:
+        return "", None
+    try:
+        return str(value["root"]), from_json(value["record"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DrcmError(f"{place}: is not a marker of drcm: {error!r}") from error
+
+
+def write_marker(path: str | Path, uuid: str, record: Record) -> None:
+    """Replace the marker of the root `path` durably. Its folder must be there."""
+    state.write_json(Path(path) / PRIVATE / MARKER, {"schema": 1, "root": uuid, "record": to_json(record)})
 
 
 def make_marker(path: str | Path, uuid: str, record: Record) -> None:
-    """Make ROOT/.drcm and the marker in it, durably."""
-    raise NotImplementedError
+    """Make ROOT/.drcm and the marker in it, durably. Only --init, --join and --reinit do (R21)."""
+    private = Path(path) / PRIVATE
+    for folder in (private, *(private / name for name in ("tmp", "trash", "conflicts"))):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    write_marker(path, uuid, record)
+    state.sync_directory(Path(path))
 
 
 def describe(path: str, mode: str, uuid: str) -> Root:
     """The Root to record for the directory at `path`; GuardError if it can't be one."""
-    raise NotImplementedError
+    reason = forbidden(path)
+    if reason:
+        raise GuardError(f"{path}: can't be a root of a set: {reason}")
+    found = inspect(path)
+    if not found.is_dir:
+        what = "is not a directory" if found.exists else "does not exist"
+        raise GuardError(
+            f"{path}: expected the directory of the set, it {what}", f"Mount it, or: mkdir {path}"
+        )
+    return Root(path, mode, uuid, found.device, found.mounts, found.mount)
+
+
+_NEVER = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
 def forbidden(path: str) -> str:
-    """Why `path` may not be a root ("" = it may)."""
-    raise NotImplementedError
+    """Why `path` may not be a root ("" = it may): a set there would replace the system of its backups."""
+    clean = os.path.normpath(path)
+    if not path.startswith("/") or clean != path.rstrip("/"):
+        return "a root is an absolute path without . or .."
+    if clean in ("/", *_NEVER):
+        return "it belongs to the system"
+    if any(clean.startswith(f"{top}/") for top in ("/proc", "/sys", "/dev")):
+        return "it is not on a disk"
+    if PRIVATE in clean.split("/"):
+        return f"{PRIVATE} is drcm's own"
+    return ""
+
+
+def _read_marker(path: Path) -> tuple[str, Record | None, str]:
+    try:
+        return *read_marker(path), ""
+    except DrcmError as error:
+        return "", None, error.what
+
+
+def _count(path: str) -> int:
+    """Entries, as far as ENTRIES_COUNTED. A folder that can't be listed has none."""
+    count = 0
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                count += entry.name not in _OURS
+                if count >= ENTRIES_COUNTED:
+                    break
+    except OSError:
+        return 0
+    return count
+
+
+def _mounts(path: str, mountinfo: str) -> tuple[str, tuple[str, ...]]:
+    """The mount point that `path` lies on, and those below it, relative to it, sorted."""
+    points = set()
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            points.add(_unescaped(line.split(" ")[4]))
+    prefix = path.rstrip("/") + "/"
+    holding = [point for point in points if point == path or prefix.startswith(point.rstrip("/") + "/")]
+    below = sorted(point[len(prefix) :] for point in points if point.startswith(prefix))
+    return max(holding, key=len, default="/"), tuple(below)
+
+
+def _unescaped(text: str) -> str:
+    """A path of mountinfo: blank, tab, newline and backslash come as three octal digits."""
+    for code in ("040", "011", "012", "134"):
+        text = text.replace(f"\\{code}", chr(int(code, 8)))
+    return text

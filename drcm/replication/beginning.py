@@ -1,0 +1,156 @@
+"""How a set begins on a node, begins again, and what a cut run left: `--init`, join, `--reinit`.
+
+Only a person's command makes a marker (HISTORIES R21): a daemon that made one on an unmounted mount
+point would turn the guard into a rubber stamp.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from drcm import state
+from drcm.config.model import SyncSet
+from drcm.errors import GuardError, RoleError
+from drcm.paths import Paths
+from drcm.replication import records, roots, transitions
+from drcm.replication.generation import Record, Root, replace
+
+HELD_BACK = "held-back"
+
+
+def init(paths: Paths, sync_set: SyncSet, node: str) -> Record:
+    """Begin the set on this node, whose tree it begins with (`drcm-sync NAME --init`).
+
+    The caller has asked every node that answers whether it knows the set's name.
+    """
+    _need_member(sync_set, node)
+    with records.lock(paths.sets, sync_set.name, "--init"):
+        _need_new(paths, sync_set)
+        found = _describe(sync_set)
+        record = transitions.initial(sync_set.name, secrets.token_hex(16), node, found, secrets.token_hex(8))
+        return records.save(paths.sets, record, fresh=sync_set.roots)
+
+
+def join(paths: Paths, sync_set: SyncSet, node: str, set_uuid: str, *, adopt: bool = False) -> Record:
+    """Make this node's empty (or with `adopt`, any) roots part of the set that began elsewhere.
+
+    Joining again after a crash is no fault: a joiner of the same set is made anew.
+    """
+    _need_member(sync_set, node)
+    with records.lock(paths.sets, sync_set.name, "--init"):
+        _need_new(paths, sync_set, set_uuid)
+        found = _describe(sync_set)
+        filled = [root.path for root in found if roots.inspect(root.path).entries]
+        if filled and not adopt:
+            raise _not_empty(sync_set.name, node, filled)
+        record = transitions.joiner(sync_set.name, set_uuid, node, found, adopted=bool(filled))
+        return records.save(paths.sets, record, fresh=sync_set.roots)
+
+
+def reinit(paths: Paths, sync_set: SyncSet, node: str) -> Record:
+    """An empty root in place of a marked one that is gone: a joiner again (HISTORIES R22).
+
+    What this node knows of the set's generations stays; all its roots are joined anew.
+    """
+    with records.seize(paths.sets, sync_set.name, "--reinit"):
+        record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
+        if record is None:
+            raise RoleError(f"{sync_set.name}: not begun on {node}", f"drcm-sync {sync_set.name} --init")
+        found = _describe(sync_set)
+        filled = [root.path for root in found if roots.inspect(root.path).entries]
+        marked = [path for path in filled if roots.inspect(path).uuid]
+        if len(marked) == len(found):
+            raise GuardError(f"{sync_set.name}: all its directories carry their marker: nothing to do")
+        if filled and filled != marked:
+            raise _not_empty(sync_set.name, node, [path for path in filled if path not in marked])
+        blank = transitions.joiner(sync_set.name, record.set_uuid, node, found, adopted=bool(filled))
+        blank = replace(blank, chain=record.chain, serial=record.serial)
+        return records.save(paths.sets, blank, fresh=sync_set.roots)
+
+
+def keep_partials(paths: Paths, sync_set: SyncSet, node: str) -> tuple[str, ...]:
+    """Move files that a cut run held back to .drcm/conflicts and list them (HISTORIES R6).
+
+    After a promotion, before its first run: that run would reuse or clear them, and they may be the
+    only copies of a dead primary's newest versions. Returns their names, relative to their roots.
+    """
+    record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
+    if record is None or record.newest is None:
+        return ()
+    label = f"{record.head.n}-{record.head.id}-{HELD_BACK}"
+    kept: list[str] = []
+    for root in record.roots:
+        if roots.inspect(root.path).uuid == root.uuid:
+            kept += _keep_partials(Path(root.path), label)
+    return tuple(kept)
+
+
+def _keep_partials(root: Path, label: str) -> list[str]:
+    """Move each folder/.drcm-partial/* of `root` to conflicts/LABEL/folder/*, and list them durably."""
+    place = root / roots.PRIVATE / "conflicts" / label
+    kept = []
+    for folder, name in _partials(root):
+        target = place / folder / name
+        target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        (root / folder / roots.PARTIAL / name).rename(target)
+        kept.append(os.path.join(folder, name))
+    if kept:
+        listing = place.with_name(f"{label}.list")
+        before = listing.read_bytes() if listing.exists() else b""
+        state.write_bytes(listing, before + b"".join(os.fsencode(name) + b"\n" for name in kept))
+    return kept
+
+
+def _partials(root: Path) -> Iterator[tuple[str, str]]:
+    """(folder, name) of every held-back file. Symlinks are not followed."""
+    for folder, folders, _ in os.walk(root):
+        here = os.path.relpath(folder, root)
+        if here == ".":
+            folders[:] = [name for name in folders if name != roots.PRIVATE]
+        if roots.PARTIAL in folders:
+            folders.remove(roots.PARTIAL)
+            for name in sorted(os.listdir(os.path.join(folder, roots.PARTIAL))):
+                yield os.path.normpath(here), name
+
+
+def _need_member(sync_set: SyncSet, node: str) -> None:
+    if node not in sync_set.nodes:
+        raise RoleError(
+            f"{sync_set.name}: {node} is not one of its nodes ({', '.join(sync_set.nodes)})",
+            f"Run it on one of them, or name {node} in backups of [CM_SYNC].",
+        )
+
+
+def _need_new(paths: Paths, sync_set: SyncSet, set_uuid: str = "") -> None:
+    """The set has not begun here. A crash between record and marker left a record without any run."""
+    record = records.load(paths.sets, sync_set.name)
+    found = {path: roots.inspect(path) for path in sync_set.roots}
+    fresh_joiner = record is not None and record.pos is None and record.set_uuid == set_uuid
+    cut_short = record is not None and record.is_sole and not any(one.uuid for one in found.values())
+    if record is not None and not (
+        fresh_joiner or (cut_short and not record.pos.run and len(record.chain) == 1)
+    ):
+        raise RoleError(f"{sync_set.name}: has begun already on {record.node}", f"drcm-sync {sync_set.name}")
+    for path, one in found.items():
+        if one.marker_fault or (one.uuid and not fresh_joiner):
+            whose = f"{one.marker.name} on {one.marker.node}" if one.marker else one.marker_fault
+            raise GuardError(
+                f"{sync_set.name}: {path}: expected no marker, found {path}/{roots.PRIVATE}: {whose}",
+                "If the tree was copied from there and is no set's own, delete that folder.",
+            )
+
+
+def _describe(sync_set: SyncSet) -> tuple[Root, ...]:
+    modes = [(path, "mirror") for path in sync_set.mirror] + [(path, "copy") for path in sync_set.copy]
+    return tuple(roots.describe(path, mode, secrets.token_hex(16)) for path, mode in modes)
+
+
+def _not_empty(name: str, node: str, filled: list[str]) -> GuardError:
+    return GuardError(
+        f"{name}: expected empty directories on {node}, found files in {', '.join(filled)}",
+        "Empty them, or keep in .drcm/conflicts what the first pass replaces there: "
+        f"drcm-sync {name} --init --adopt",
+    )
