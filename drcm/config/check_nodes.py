@@ -97,7 +97,7 @@ class _Lists:
                 self.faults.warning(line, f"{key}: {ref.nickname} is listed twice; delete one")
             elif ref.nickname not in self.known[ref.kind]:
                 meant = hint(ref.nickname, self.known[ref.kind])
-                text = f"{key}: no [{SECTION_OF[ref.kind]}] row is called {ref.nickname}{meant}; add or correct it"
+                text = f"{key}: no [{SECTION_OF[ref.kind]}] row is called {ref.nickname}{meant}; add one"
                 self.faults.error(line, text)
             seen.add(ref)
 
