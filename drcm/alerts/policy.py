@@ -127,10 +127,8 @@ def _note(state: State, event: Event) -> State:
 def _opened(state: State, event: Occurred) -> Problem:
     alert, known = event.alert, state.problems.get(event.alert.key)
     if known is None:
-        begun = (state.counted,)
-        return Problem(
-            alert.key, alert.subject, alert.body, first=state.counted, openings=begun, since=event.at
-        )
+        words = Problem(alert.key, alert.subject, alert.body, since=event.at)
+        return replace(words, first=state.counted, openings=(state.counted,))
     words = replace(known, subject=alert.subject, body=alert.body)
     if known.open:
         return replace(words, count=known.count + 1)
