@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from drcm import state
@@ -16,7 +16,7 @@ from drcm.config.model import SyncSet
 from drcm.errors import GuardError, RoleError
 from drcm.paths import Paths
 from drcm.replication import records, roots, transitions
-from drcm.replication.generation import Record, Root, replace
+from drcm.replication.generation import Position, Record, Root, replace
 
 HELD_BACK = "held-back"
 
@@ -24,10 +24,15 @@ HELD_BACK = "held-back"
 def init(paths: Paths, sync_set: SyncSet, node: str) -> Record:
     """Begin the set on this node, whose tree it begins with (`drcm-sync NAME --init`).
 
-    The caller has asked every node that answers whether it knows the set's name.
+    The caller has asked every node that answers whether it knows the set's name. On a set that has
+    begun, directories that cm.cfg has got since are added.
     """
     _need_member(sync_set, node)
     with records.lock(paths.sets, sync_set.name, "--init"):
+        record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
+        longer = _extend(record, sync_set, paths, adopt=False) if record else None
+        if longer:
+            return longer
         _need_new(paths, sync_set)
         found = _describe(sync_set)
         record = transitions.initial(sync_set.name, secrets.token_hex(16), node, found, secrets.token_hex(8))
@@ -41,6 +46,11 @@ def join(paths: Paths, sync_set: SyncSet, node: str, set_uuid: str, *, adopt: bo
     """
     _need_member(sync_set, node)
     with records.lock(paths.sets, sync_set.name, "--init"):
+        record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
+        same = record is not None and record.set_uuid == set_uuid and record.pos is not None
+        longer = _extend(record, sync_set, paths, adopt=adopt) if record and same else None
+        if longer:
+            return longer
         _need_new(paths, sync_set, set_uuid)
         found = _describe(sync_set)
         filled = [root.path for root in found if roots.inspect(root.path).entries]
@@ -125,22 +135,46 @@ def _need_member(sync_set: SyncSet, node: str) -> None:
 
 
 def _need_new(paths: Paths, sync_set: SyncSet, set_uuid: str = "") -> None:
-    """The set has not begun here. A crash between record and marker left a record without any run."""
+    """The set has not begun here; or it has as a joiner that never was complete, or was cut short."""
     record = records.load(paths.sets, sync_set.name)
     found = {path: roots.inspect(path) for path in sync_set.roots}
     fresh_joiner = record is not None and record.pos is None and record.set_uuid == set_uuid
-    cut_short = record is not None and record.is_sole and not any(one.uuid for one in found.values())
-    if record is not None and not (
-        fresh_joiner or (cut_short and not record.pos.run and len(record.chain) == 1)
-    ):
+    if record is not None and not (fresh_joiner or _was_cut_short(record, found)):
         raise RoleError(f"{sync_set.name}: has begun already on {record.node}", f"drcm-sync {sync_set.name}")
     for path, one in found.items():
         if one.marker_fault or (one.uuid and not fresh_joiner):
-            whose = f"{one.marker.name} on {one.marker.node}" if one.marker else one.marker_fault
-            raise GuardError(
-                f"{sync_set.name}: {path}: expected no marker, found {path}/{roots.PRIVATE}: {whose}",
-                "If the tree was copied from there and is no set's own, delete that folder.",
-            )
+            _refuse_marker(sync_set.name, path, one)
+
+
+def _was_cut_short(record: Record, found: Mapping[str, roots.RootState]) -> bool:
+    """A crash in the middle of --init: a record, but no marker yet, and no run of it."""
+    untouched = record.is_sole and len(record.chain) == 1 and record.pos == Position(record.head.id, "")
+    return untouched and not any(one.uuid for one in found.values())
+
+
+def _refuse_marker(name: str, path: str, found: roots.RootState) -> None:
+    whose = f"{found.marker.name} on {found.marker.node}" if found.marker else found.marker_fault
+    raise GuardError(
+        f"{name}: {path}: expected no marker, found {path}/{roots.PRIVATE}: {whose}",
+        "If the tree was copied from there and is no set's own, delete that folder.",
+    )
+
+
+def _extend(record: Record, sync_set: SyncSet, paths: Paths, *, adopt: bool) -> Record | None:
+    """The record with the directories that cm.cfg has got since; None where there is none."""
+    known = {root.path for root in record.roots}
+    new = [root for root in _describe(sync_set) if root.path not in known]
+    if not new or record.doubt:
+        return None
+    found = {root.path: roots.inspect(root.path) for root in new}
+    for path, one in found.items():
+        if one.uuid or one.marker_fault:
+            _refuse_marker(sync_set.name, path, one)
+    filled = [path for path, one in found.items() if one.entries]
+    if filled and not (adopt or record.is_writer):
+        raise _not_empty(sync_set.name, record.node, filled)
+    longer = replace(record, roots=(*record.roots, *new), beyond=record.beyond or bool(filled))
+    return records.save(paths.sets, longer, fresh=[root.path for root in new])
 
 
 def _describe(sync_set: SyncSet) -> tuple[Root, ...]:

@@ -14,7 +14,25 @@ from drcm.config.model import SyncSet
 from drcm.errors import DrcmError, GuardError, RoleError
 from drcm.paths import Paths
 from drcm.replication import guards, records, roots, transitions
+from drcm.replication.beginning import init, join, keep_partials, reinit
 from drcm.replication.generation import Generation, Position, Record, settled
+
+__all__ = [
+    "Custody",
+    "drop_intent",
+    "end_pushes",
+    "give",
+    "go_alone",
+    "hear",
+    "init",
+    "intend",
+    "join",
+    "keep_partials",
+    "look",
+    "open_as_writer",
+    "reinit",
+    "start",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +199,7 @@ def _check_roots(record: Record, sync_set: SyncSet) -> None:
         if path not in recorded:
             raise GuardError(
                 f"{sync_set.name}: {path}: in cm.cfg, but not in the set's record on {record.node}",
-                f"It takes part after: drcm-sync {sync_set.name} --reinit",
+                f"It takes part after: drcm-sync {sync_set.name} --init",
             )
         guards.check_root(record, recorded[path], roots.inspect(path))
 

@@ -29,14 +29,12 @@ def check_root(record: Record, root: Root, state: RootState, overrides: Collecti
     if state.marker_fault:
         raise _refusal(record, root, f"its marker can't be read: {state.marker_fault}", _GONE)
     if state.marker is None:
-        raise _refusal(
-            record, root, f"not mounted, or not the set's: expected the marker {_marker(root)}", _GONE
-        )
+        what = f"not mounted, or not the set's: expected the marker {_marker(root)}"
+        raise _refusal(record, root, what, _GONE)
     if state.marker.set_uuid != record.set_uuid or state.uuid != root.uuid:
-        found = f"found that of {state.marker.name} on {state.marker.node} (root {state.uuid})"
-        raise _refusal(
-            record, root, f"expected the marker of {record.name} (root {root.uuid}), {found}", _OTHER
-        )
+        found = f"{state.marker.name} on {state.marker.node} (root {state.uuid})"
+        what = f"expected the marker of {record.name} (root {root.uuid}), found that of {found}"
+        raise _refusal(record, root, what, _OTHER)
     _check_mounts(record, root, state, overrides)
 
 
@@ -83,9 +81,7 @@ _OTHER = "another disk is mounted there; the tree was copied with its marker; tw
 _MOUNT = "it is mounted elsewhere than before; fstab was changed; a bind mount is missing"
 _EMPTY = "a file system is not mounted; the files were moved or deleted; the wrong directory is named"
 _READ_ONLY = "the disk has errors (see dmesg); it is mounted ro in fstab; a snapshot is mounted"
-_FULL = (
-    "the trash holds what was deleted (drcm-sync NAME --trash); the disk is smaller; something else fills it"
-)
+_FULL = "the trash holds what was deleted (drcm-sync NAME --trash); the disk is smaller; something else grows"
 
 
 def _check_mounts(record: Record, root: Root, state: RootState, overrides: Collection[str]) -> None:

@@ -134,9 +134,8 @@ def _holders(path: Path) -> list[int]:
         wanted = os.stat(path)
     except FileNotFoundError:
         return []
-    return [
-        int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _holds(int(entry), path, wanted)
-    ]
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if _holds(pid, path, wanted)]
 
 
 def _holds(pid: int, path: Path, wanted: os.stat_result) -> bool:
