@@ -14,7 +14,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -62,9 +62,10 @@ def find_program(name: str, package: str = "") -> str:
 class Child:
     """A running child. Leaving the `with` block ends it and its whole group, whatever the reason."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str], keep: Collection[int] = ()) -> None:
+        """`keep`: descriptors that the child inherits, such as that of the set's lock."""
         self._argv = list(argv)
-        self._env = dict(env if env is not None else environment())
+        self._keep_open = set(keep)
         self._stderr = b""
 
     def __enter__(self) -> Self:
@@ -94,7 +95,8 @@ class Child:
             _in=nothing,
             _out=out,
             _err=err,
-            _env=self._env,
+            _env=environment(),
+            _pass_fds=self._keep_open,
             _preexec_fn=_end_with_parent(os.getpid()),
         )
         return running.process
@@ -205,9 +207,10 @@ def run(
     argv: Sequence[str],
     on_output: Callable[[bytes], None] = lambda data: None,
     seconds: Seconds | None = None,
+    keep: Collection[int] = (),
 ) -> Ended:
     """Run `argv` to its end, at most `seconds` long; nothing of it is left afterwards."""
-    with Child(argv) as child:
+    with Child(argv, keep) as child:
         return child.follow(on_output, None if seconds is None else now() + seconds)
 
 

@@ -210,11 +210,10 @@ class Lines:
 
 @dataclass(slots=True)
 class Report:
-    """What a run said so far: `take` its lines; items and stats add up."""
+    """What a run said so far: `take` its lines. `items` is what `plan.plan_of` reads."""
 
     items: list[Item] = field(default_factory=list)
     stats: dict[str, int] = field(default_factory=dict)
-    other: list[str] = field(default_factory=list)
 
     def take(self, line: bytes) -> Position | None:
         """Note one line; returns the progress where it is one."""
@@ -224,8 +223,8 @@ class Report:
         item = parse_item(line)
         if item is not None:
             self.items.append(item)
-            return None
-        self._take_stat(line)
+        else:
+            self._take_stat(line)
         return None
 
     def _take_stat(self, line: bytes) -> None:

@@ -1,0 +1,216 @@
+"""What drcm-gate answers on the receiving node: probe, join, begin, commit; changes under the lock only.
+
+Standard library only; what one call alone needs is imported in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+from drcm import __version__
+from drcm.errors import (
+    EXIT_DIVERGED,
+    EXIT_NO_PERMISSION,
+    EXIT_WRONG_ROLE,
+    DrcmError,
+    RoleError,
+)
+from drcm.paths import Paths
+from drcm.replication import receiving, records
+from drcm.replication.gaterequest import (
+    GENERATION,
+    NAME,
+    RUN,
+    Answer,
+    Request,
+    checked,
+    malformed,
+    strings,
+    writer_record,
+)
+from drcm.replication.generation import Record, to_json
+from drcm.replication.verdict import Verdict, VerdictKind
+
+LOCK_SECONDS = 1.0
+NODE_FILE = "node"  # in the state folder: this node's name, where uname -n is not its hostname
+SET_UUID = re.compile(r"[0-9a-fA-F-]{8,64}")
+
+
+def node_name(here: Paths) -> str:
+    """This node's name as setup or the daemon wrote it; empty where nobody did."""
+    try:
+        return (here.state / NODE_FILE).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def hello(here: Paths, request: Request) -> Answer:
+    return {"version": __version__, "node": node_name(here), "hostname": os.uname().nodename}
+
+
+def _current(here: Paths, name: str) -> Record | None:
+    stored = records.load(here.sets, name)
+    roots = [root.path for root in stored.roots] if stored else []
+    return records.current(here.sets, name, roots, node_name(here))
+
+
+def begun(here: Paths, name: str) -> Record:
+    record = _current(here, name)
+    if record is None:
+        node = node_name(here) or os.uname().nodename
+        raise RoleError(f"{name} has not begun on {node}", f"On the writer: drcm-sync {name} --init")
+    return record
+
+
+def probe(here: Paths, name: str, request: Request) -> Answer:
+    """What is here of the set: record, roots (of the record, else those named), rsync."""
+    from drcm.replication import roots
+
+    stored = records.load(here.sets, name)
+    asked = [root.path for root in stored.roots] if stored else list(strings(request, "roots"))
+    record = records.current(here.sets, name, asked, node_name(here))
+    states = [roots.inspect(path) for path in asked]
+    return {
+        **hello(here, request),
+        "node": record.node if record else node_name(here),
+        "record": to_json(record) if record else None,
+        "roots": [
+            {
+                "path": one.path,
+                "is_dir": one.is_dir,
+                "entries": one.entries,
+                "uuid": one.uuid,
+                "free": one.free,
+                "read_only": one.read_only,
+            }
+            for one in states
+        ],
+        "rsync": _rsync_version(),
+    }
+
+
+def _rsync_version() -> str:
+    import subprocess
+
+    try:
+        ended = subprocess.run(
+            ["rsync", "--version"], capture_output=True, text=True, timeout=5, check=False, env=environment()
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ended.stdout
+
+
+def join(here: Paths, name: str, request: Request) -> Answer:
+    """Make this node's roots part of a set that began elsewhere: empty ones, or adopted by name."""
+    from drcm.config.model import SyncSet
+    from drcm.replication import beginning
+
+    node = checked(NAME, request.get("node"), "name of a node")
+    own = node_name(here)
+    if own and own != node:
+        raise malformed(f"this is {own}, not {node}")
+    sync_set = SyncSet(
+        name,
+        primary=str(request.get("primary", "")),
+        backups=strings(request, "backups"),
+        mirror=strings(request, "mirror"),
+        copy=strings(request, "copy"),
+    )
+    set_uuid = checked(SET_UUID, request.get("set_uuid"), "uuid of a set")
+    record = beginning.join(here, sync_set, node, set_uuid, adopt=request.get("adopt") is True)
+    return {"record": to_json(record)}
+
+
+def begin(here: Paths, name: str, request: Request) -> Answer:
+    """Judge the writer under the lock, and mark durably that its run is being applied."""
+    from drcm.replication import transitions, verdict
+
+    writer = writer_record(request, name)
+    run = checked(RUN, request.get("run"), "run")
+    with records.lock(here.sets, name, f"begin of run {run} from {writer.node}", LOCK_SECONDS):
+        tree = begun(here, name)
+        found = verdict.judge(writer, tree)
+        if not found.may_write:
+            raise _refusal(name, found)
+        _check_targets(tree, request)
+        tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
+        attempt = _note_begin(here, tree, writer, run, found)
+    return {"row": found.row, "kind": str(found.kind), "reason": found.reason, "attempt": attempt}
+
+
+def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verdict) -> int:
+    note = receiving.Receiving(
+        generation=writer.head.id,
+        number=writer.head.n,
+        run=run,
+        attempt=1,
+        ahead=found.kind is VerdictKind.AHEAD,
+        deletes=found.kind is not VerdictKind.JOINING,
+    )
+    attempt = receiving.next_attempt(tree, note)
+    receiving.write(here, tree.name, replace(note, attempt=attempt))
+    return attempt
+
+
+def _refusal(name: str, found: Verdict) -> DrcmError:
+    if found.kind is VerdictKind.DIVERGED:
+        cure = f"Look: drcm-sync {name} --resolve keep=NODE --dry-run"
+        return DrcmError(f"{name} DIVERGED: {found.reason}", cure, EXIT_DIVERGED)
+    if found.kind is VerdictKind.STALE_WRITER:
+        return DrcmError(f"{name}: {found.reason}", "The writer steps down", EXIT_WRONG_ROLE)
+    return DrcmError(f"{name}: {found.reason}", "", EXIT_NO_PERMISSION)
+
+
+def _check_targets(tree: Record, request: Request) -> None:
+    from drcm.replication import guards, roots
+
+    overrides = strings(request, "override")
+    sizes = request.get("sizes", {})
+    for root in tree.roots:
+        needed = sizes.get(root.path, 0) if isinstance(sizes, dict) else 0
+        needed = needed if isinstance(needed, int) else 0
+        guards.check_target(tree, root, roots.inspect(root.path), needed, overrides)
+
+
+def commit(here: Paths, name: str, request: Request) -> Answer:
+    """The run becomes this tree's position, if the rsync of every root ended well."""
+    from drcm.replication import transitions
+
+    generation = checked(GENERATION, request.get("generation"), "generation")
+    run = checked(RUN, request.get("run"), "run")
+    with records.lock(here.sets, name, f"commit of run {run}", LOCK_SECONDS):
+        tree = begun(here, name)
+        note = begun_run(here, tree, generation, run)
+        missing = [root.path for index, root in enumerate(tree.roots) if index not in note.done]
+        if missing:
+            raise RoleError(f"{name}: run {run} is not whole: {', '.join(missing)}", "drcm-sync tries again")
+        records.save(here.sets, transitions.receive_commit(tree, run))
+        kept = receiving.kept_names(tree, note) if note.ahead else []
+        receiving.clear(here, name)
+    return {"kept": kept}
+
+
+def begun_run(here: Paths, tree: Record, generation: str, run: str) -> receiving.Receiving:
+    """The note of the run, if it is the one that was begun and nothing newer is known here."""
+    note = receiving.read(here, tree.name)
+    applying = tree.applying
+    if note is None or applying is None or (note.generation, note.run) != (applying.id, applying.run):
+        raise RoleError(f"{tree.name}: no run is begun here", "drcm-sync begins it first")
+    if (note.generation, note.run) != (generation, run):
+        raise RoleError(f"{tree.name}: run {note.run} is begun here, not {run}", "drcm-sync begins it first")
+    newest = tree.newest
+    if newest is None or newest.id != generation:
+        raise RoleError(f"{tree.name}: a newer generation is known here", "The writer steps down")
+    return note
+
+
+def environment() -> dict[str, str]:
+    """RSYNC_* and what else a client may set stay outside."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C.UTF-8",
+        "HOME": os.environ.get("HOME", "/"),
+    }

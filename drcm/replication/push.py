@@ -1,0 +1,340 @@
+"""One run to one node: look, judge, plan, guard, begin, transfer, verify, commit (DESIGN.md section 6).
+
+The order is the safety: nothing is begun before the guards, `given.begun` is durable before the peer may
+apply, and the peer's position moves only after every root's rsync ended well on both sides.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from drcm.clock import now
+from drcm.config.model import Cluster, SyncSet
+from drcm.errors import (
+    EXIT_CONFIG,
+    EXIT_DIVERGED,
+    EXIT_PROTOCOL,
+    DeleteGuardError,
+    DivergedError,
+    DrcmError,
+    RoleError,
+)
+from drcm.paths import Paths
+from drcm.replication import guards, outcome, plan, process, records, rsync, transitions, verdict
+from drcm.replication.generation import Record, Root, RunId, from_json, to_json
+from drcm.replication.openssh import Master, Server
+from drcm.replication.outcome import Kind, Outcome
+from drcm.replication.plan import Plan
+from drcm.replication.progress import Quiet
+from drcm.replication.remote import Peer
+from drcm.replication.result import TargetResult
+from drcm.replication.verdict import Verdict, VerdictKind
+
+VANISHED_TRIES = 2  # a live tree always has files that come and go: once more, then it is good
+
+
+@dataclass
+class TransferError(DrcmError):
+    """rsync did not bring everything over. `outcome` says which way."""
+
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done: a set of this node's, and how."""
+
+    cluster: Cluster
+    sync_set: SyncSet
+    paths: Paths
+    node: str
+    dry_run: bool = False
+    hand_over: bool = False  # the last pass of a hand-over: prove afterwards that nothing is left
+    override: tuple[str, ...] = ()
+    progress: Callable[[str], Quiet] = lambda title: Quiet()
+
+    def server(self, node: str) -> Server:
+        shared = self.cluster.replication
+        return Server(node, self.cluster.node(node).keep_alive_ip, shared.ssh_port, shared.backup_user)
+
+    def peer(self, node: str) -> Peer:
+        server = self.server(node)
+        return Peer(node, server.address, server.port, server.user, self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the peer says of its copy, and what may be done to it."""
+
+    tree: Record
+    verdict: Verdict
+    warnings: tuple[str, ...]
+
+    def index(self, root: Root) -> int:
+        """The number of `root` in the peer's record."""
+        paths = [os.path.normpath(one.path) for one in self.tree.roots]
+        try:
+            return paths.index(os.path.normpath(root.path))
+        except ValueError:
+            raise DrcmError(
+                f"{self.tree.node} has no root {root.path} of {self.tree.name}",
+                "Is cm.cfg the same on both nodes?",
+                EXIT_CONFIG,
+            ) from None
+
+
+@dataclass(slots=True)
+class Push:
+    """One run to one node; `record` is this node's own and stays current. The caller holds the set's lock."""
+
+    job: Job
+    node: str
+    record: Record
+    lock_fd: int | None = None
+    plans: dict[str, Plan] = field(default_factory=dict)
+    stats: dict[str, rsync.Stats] = field(default_factory=dict)
+    sent: int = 0
+    run: RunId = ""
+    kept: tuple[str, ...] = ()
+
+    def go(self) -> TargetResult:
+        """Do it all; raises DrcmError where it did not end well."""
+        started = now()
+        seen = look(self.job, self.record, self.node)
+        with Master(self.job.server(self.node), self.job.paths) as master:
+            self._plan_all(seen, master)
+            tripped = self._check_plan(seen)
+            if not self.job.dry_run and not self._nothing_to_do(seen):
+                self._transfer(seen, master, deletes=tripped is None)
+        if tripped is not None:
+            raise tripped
+        return self._result(seen, now() - started)
+
+    @property
+    def plan(self) -> Plan:
+        return sum(self.plans.values(), Plan())
+
+    def _nothing_to_do(self, seen: Seen) -> bool:
+        return seen.verdict.kind is VerdictKind.EQUAL and self.plan.is_empty
+
+    def _result(self, seen: Seen, seconds: float) -> TargetResult:
+        total = self.plan
+        return TargetResult(
+            node=self.node,
+            row=seen.verdict.row,
+            verdict=str(seen.verdict.kind),
+            reason=seen.verdict.reason,
+            run=self.run,
+            created=total.created,
+            changed=total.changed,
+            deleted=total.deleted,
+            created_count=total.created_count,
+            changed_count=total.changed_count,
+            deleted_count=total.deleted_count,
+            touched_count=total.touched_count,
+            size=total.size,
+            sent=self.sent,
+            seconds=round(seconds, 3),
+            kept=self.kept,
+            warnings=seen.warnings,
+        )
+
+    # -- plan and guards
+
+    def _plan_all(self, seen: Seen, master: Master) -> None:
+        for root in self.record.roots:
+            report = self._dry_run(seen, root, master)
+            self.plans[root.path] = plan.plan_of(report.items)
+            self.stats[root.path] = report.totals
+
+    def _dry_run(self, seen: Seen, root: Root, master: Master) -> rsync.Report:
+        remote = ("drcm-gate", "plan", self.record.name, str(seen.index(root)), "--", "rsync")
+        transfer = self._rsync_of(seen, root, master, remote)
+        report, ended = self._run(replace(transfer, dry_run=True), Quiet())
+        if ended.kind not in (Kind.GOOD, Kind.VANISHED, Kind.PARTIAL):
+            raise _failed(self.node, ended)
+        return report
+
+    def _check_plan(self, seen: Seen) -> DeleteGuardError | None:
+        """Raises where nothing may be done; returns the error where everything may but deleting."""
+        sync_set, override = self.job.sync_set, self.job.override
+        for root in self.record.roots:
+            files = self.stats[root.path].files
+            guards.check_shrink(sync_set.name, root, files, sync_set.max_shrink_percent, override)
+        try:
+            plan.check_deletions(self.plan, self._files_there(), sync_set, override)
+        except DeleteGuardError as error:
+            return error
+        return None
+
+    def _files_there(self) -> int:
+        """Names on the receiver before the run."""
+        return sum(one.files - one.created + one.deleted for one in self.stats.values())
+
+    # -- the run itself
+
+    def _transfer(self, seen: Seen, master: Master, deletes: bool) -> None:
+        self.run = transitions.run_for(self.record, self.node, secrets.token_hex(4))
+        self._save(transitions.begin_run(self.record, self.node, self.run))
+        begun = self.job.peer(self.node).call("begin", self.record.name, self._begin_request())
+        seen = replace(seen, verdict=_verdict_from(begun))
+        attempt = int(begun["attempt"])
+        for root in self.record.roots:
+            self._send_root(seen, root, master, attempt, deletes)
+        if not deletes:
+            return  # what was to be deleted is still there: the run is not whole
+        if self.job.hand_over:
+            self._verify(seen, master)
+        self._commit()
+
+    def _save(self, record: Record) -> None:
+        self.record = records.save(self.job.paths.sets, record)
+
+    def _begin_request(self) -> Mapping[str, Any]:
+        sizes = {path: one.size for path, one in self.plans.items()}
+        override = list(self.job.override)
+        return {"record": to_json(self.record), "run": self.run, "sizes": sizes, "override": override}
+
+    def _send_root(self, seen: Seen, root: Root, master: Master, attempt: int, deletes: bool) -> None:
+        for again in range(VANISHED_TRIES):
+            ended = self._send_once(seen, root, master, attempt + again, deletes)
+            if ended.kind is not Kind.VANISHED:
+                break
+        if ended.kind not in (Kind.GOOD, Kind.VANISHED):
+            raise _failed(self.node, ended)
+
+    def _send_once(self, seen: Seen, root: Root, master: Master, attempt: int, deletes: bool) -> Outcome:
+        where = (self.record.name, str(seen.index(root)), self.record.head.id, self.run, str(attempt))
+        remote = ("drcm-gate", "receive", *where, "--", "rsync")
+        transfer = self._rsync_of(seen, root, master, remote)
+        transfer = replace(
+            transfer,
+            deletes=transfer.deletes and deletes,
+            backup_dir=f"{rsync.OWN_DIR}/trash/{self.record.head.n}-{self.run}-{attempt}",
+        )
+        report, ended = self._run(transfer, self.job.progress(f"{self.record.name} to {self.node}"))
+        self.sent += report.totals.sent
+        missed = self._missed(root, report)
+        if ended.good and missed:
+            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
+            return Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed)
+        return ended
+
+    def _missed(self, root: Root, report: rsync.Report) -> tuple[str, ...]:
+        """Planned names that are still at the source, and that the run did not mention (HISTORIES R1)."""
+        planned = self.plans[root.path]
+        done = plan.plan_of(report.items)
+        if done.created_count + done.changed_count >= planned.created_count + planned.changed_count:
+            return ()
+        mentioned = {item.name for item in report.items}
+        names = [name for name in (*planned.created, *planned.changed) if name not in mentioned]
+        return tuple(name for name in names if os.path.lexists(Path(root.path) / name))
+
+    def _verify(self, seen: Seen, master: Master) -> None:
+        """A second dry run finds nothing: the tree over there is this one."""
+        for root in self.record.roots:
+            left = plan.plan_of(self._dry_run(seen, root, master).items)
+            if not left.is_empty:
+                names = ", ".join((*left.created, *left.changed, *left.deleted, *left.touched)[:5])
+                raise TransferError(f"{self.node}: after the run {root.path} still differs: {names}")
+
+    def _commit(self) -> None:
+        request = {"generation": self.record.head.id, "run": self.run}
+        answer = self.job.peer(self.node).call("commit", self.record.name, request)
+        self.kept = tuple(str(name) for name in answer.get("kept", ()))
+        complete = transitions.complete_run(self.record, self.node, self.run)
+        counts = [(path, one.files, one.total_size) for path, one in self.stats.items()]
+        self._save(transitions.measured(complete, counts))
+
+    # -- rsync
+
+    def _rsync_of(self, seen: Seen, root: Root, master: Master, remote: tuple[str, ...]) -> rsync.Transfer:
+        server, sync_set = self.job.server(self.node), self.job.sync_set
+        return rsync.Transfer(
+            source=root.path,
+            target=root.path,
+            address=server.address,
+            user=server.user,
+            shell=master.shell,
+            remote=remote,
+            deletes=plan.may_delete(root.mode, seen.verdict.kind),
+            exclude=sync_set.exclude,
+            bwlimit=sync_set.bwlimit,
+            fsync=sync_set.fsync,
+        )
+
+    def _run(self, transfer: rsync.Transfer, shown: Quiet) -> tuple[rsync.Report, Outcome]:
+        argv = rsync.sender_argv(transfer, process.find_program("rsync"))
+        report, lines = rsync.Report(), rsync.Lines()
+        keep = () if self.lock_fd is None else (self.lock_fd,)
+
+        def take(data: bytes) -> None:
+            for line in lines.feed(data):
+                position = report.take(line)
+                if position is not None:
+                    shown.update(position)
+
+        with process.Child(argv, keep) as child, shown:
+            ended = child.follow(take)
+        for line in lines.end():
+            report.take(line)
+        return report, outcome.judge(ended.code, ended.stderr)
+
+
+def _failed(node: str, ended: Outcome) -> TransferError:
+    return TransferError(f"{node}: {ended.reason}", "", ended.exit_code, ended)
+
+
+def _verdict_from(answer: Mapping[str, Any]) -> Verdict:
+    return Verdict(int(answer["row"]), VerdictKind(answer["kind"]), str(answer["reason"]))
+
+
+# -- looking at the peer ---------------------------------------------------------------------------
+
+
+def look(job: Job, record: Record, node: str) -> Seen:
+    """Ask the peer for its copy and judge it; raises where it may not be written to."""
+    name = record.name
+    answer = job.peer(node).call("probe", name, {"roots": list(job.sync_set.roots)})
+    said = answer.get("node", "")
+    if said and said != node:
+        what = f"{job.server(node).address} says that it is {said}, expected {node}"
+        raise DrcmError(what, "Compare keep_alive_ip in cm.cfg", EXIT_CONFIG)
+    warnings = _check_rsync(node, str(answer.get("rsync", "")))
+    if answer.get("record") is None:
+        cure = f"Join it: drcm-sync {name} --init (its directories there must be empty)"
+        raise RoleError(f"{name} has not begun on {node}", cure)
+    try:
+        tree = from_json(answer["record"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DrcmError(f"{node} sent a record that can't be read: {error!r}", "", EXIT_PROTOCOL) from error
+    found = verdict.judge(record, tree)
+    if not found.may_write:
+        raise _no(name, found)
+    return Seen(tree, found, warnings)
+
+
+def _check_rsync(node: str, text: str) -> tuple[str, ...]:
+    program = rsync.parse_version(text)
+    if program is None:
+        raise DrcmError(f"rsync is not installed on {node}", f"On {node}: apt install rsync", EXIT_CONFIG)
+    if program.refused:
+        raise DrcmError(f"{node}: {program.refused}", f"Upgrade rsync on {node}", EXIT_CONFIG)
+    if not (program.acls and program.xattrs):
+        what = f"{node}: rsync {program.text} was built without ACLs or extended attributes"
+        raise DrcmError(what, "Install the distribution's own rsync there", EXIT_CONFIG)
+    return (f"{node}: {program.warning}",) if program.warning else ()
+
+
+def _no(name: str, found: Verdict) -> DrcmError:
+    if found.kind is VerdictKind.DIVERGED:
+        cure = f"Nothing was changed. Look: drcm-sync {name} --resolve keep=NODE --dry-run"
+        return DivergedError(f"{name} DIVERGED: {found.reason}", cure, EXIT_DIVERGED)
+    if found.kind is VerdictKind.STALE_WRITER:
+        return RoleError(f"{name}: {found.reason}", "Nothing was changed. The newer generation stands.")
+    return DrcmError(f"{name}: {found.reason}", "Nothing was changed.")

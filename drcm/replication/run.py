@@ -1,0 +1,98 @@
+"""A run of a set on its writer, to every target. One target's failure does not stop the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import nullcontext
+
+from drcm.clock import now
+from drcm.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, DrcmError, RoleError
+from drcm.replication import guards, records, roots
+from drcm.replication.generation import Record
+from drcm.replication.push import Job, Push, TransferError
+from drcm.replication.result import SyncResult, TargetResult
+
+LOCK_SECONDS = 2.0  # another run of the same set: this one is due again soon
+
+
+def sync(job: Job, targets: Collection[str], heard: frozenset[str] | None = None) -> SyncResult:
+    """Bring `targets` up to date; `heard`: the nodes that the daemon hears (None: nobody listens).
+
+    Raises DrcmError where nothing could be done at all: not the writer, locked, a source guard.
+    """
+    started = now()
+    lock = records.lock(job.paths.sets, job.sync_set.name, f"drcm-sync to {', '.join(targets)}", LOCK_SECONDS)
+    with nullcontext(None) if job.dry_run else lock as held:
+        record = own_record(job)
+        check_sources(job, record)
+        results = []
+        for node in targets:
+            record, result = _one(job, record, node, held.fd if held else None, heard)
+            results.append(result)
+    seconds = round(now() - started, 3)
+    return SyncResult(record.name, job.node, record.head.n, job.dry_run, seconds, tuple(results))
+
+
+def own_record(job: Job) -> Record:
+    """This node's record, which must name it the writer."""
+    name = job.sync_set.name
+    record = records.current(job.paths.sets, name, job.sync_set.roots, job.node)
+    if record is None:
+        raise RoleError(
+            f"{name} has not begun", f"Begin it on {job.sync_set.primary}: drcm-sync {name} --init"
+        )
+    if not record.is_writer:
+        newest = record.newest
+        whose = f"generation {newest.n} is {newest.writer}'s" if newest else "no generation is known here"
+        raise RoleError(f"{name}: {job.node} is not the writer: {record.doubt or whose}")
+    recorded = {(os.path.normpath(root.path), root.mode) for root in record.roots}
+    named = {(os.path.normpath(path), "mirror") for path in job.sync_set.mirror}
+    named |= {(os.path.normpath(path), "copy") for path in job.sync_set.copy}
+    if recorded != named:
+        differ = ", ".join(sorted(f"{mode} {path}" for path, mode in recorded ^ named))
+        what = f"{name}: cm.cfg names other directories than the set began with: {differ}"
+        raise DrcmError(what, "Put them back, or begin a new set for them", EXIT_CONFIG)
+    return record
+
+
+def check_sources(job: Job, record: Record) -> None:
+    """Every root is the one that was recorded, mounted, marked and not empty."""
+    for root in record.roots:
+        guards.check_source(record, root, roots.inspect(root.path), job.override)
+
+
+def _one(
+    job: Job, record: Record, node: str, lock_fd: int | None, heard: frozenset[str] | None
+) -> tuple[Record, TargetResult]:
+    started = now()
+    push = Push(job, node, record, lock_fd)
+    if heard is not None and node not in heard:
+        what = f"{node} is not heard: it gets this run's changes when it is back"
+        return record, TargetResult(node, EXIT_UNAVAILABLE, what)
+    try:
+        result = push.go()
+        return push.record, result
+    except DrcmError as error:
+        return push.record, _failure(push, error, now() - started)
+
+
+def _failure(push: Push, error: DrcmError, seconds: float) -> TargetResult:
+    ended = error.outcome if isinstance(error, TransferError) else None
+    total = push.plan
+    return TargetResult(
+        node=push.node,
+        exit_code=error.exit_code,
+        error=error.what,
+        cure=error.cure,
+        run=push.run,
+        created_count=total.created_count,
+        changed_count=total.changed_count,
+        deleted_count=total.deleted_count,
+        deleted=total.deleted,
+        size=total.size,
+        sent=push.sent,
+        seconds=round(seconds, 3),
+        rsync_rc=ended.rsync_rc if ended else 0,
+        failed=ended.failed if ended else (),
+    )
