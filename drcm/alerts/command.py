@@ -18,8 +18,8 @@ from drcm.paths import Paths, paths
 if TYPE_CHECKING:
     from drcm.alerts.channels import Mail
     from drcm.alerts.dispatcher import OpenProblem, Outcome
-    from drcm.alerts.message import Origin
-    from drcm.config.model import Alerts, Cluster
+    from drcm.alerts.settings import Settings
+    from drcm.config.model import Alerts
 
 EPILOG = """\
 exit codes: 0 done (also where the throttle held it back, or it waits in the spool), 1 a channel failed
@@ -71,7 +71,7 @@ def _add_body(verb: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    verbs: dict[str, Callable[[argparse.Namespace, Paths, Cluster], int]] = {
+    verbs: dict[str, Callable[[argparse.Namespace, Paths, Settings], int]] = {
         "test": _test,
         "send": _send,
         "raise": _raise,
@@ -79,21 +79,24 @@ def _run(arguments: argparse.Namespace) -> int:
         "list": _list,
         "flush": _flush,
     }
-    from drcm.config.load import require_config
+    from drcm.alerts.settings import current, remember
 
     here = paths()
     if arguments.config is not None:
         here = replace(here, config=arguments.config)
-    return verbs[arguments.verb](arguments, here, require_config(here.config, host_checks=False))
+    settings = current(here)
+    if arguments.verb in ("raise", "resolve", "flush"):
+        remember(here, settings)
+    return verbs[arguments.verb](arguments, here, settings)
 
 
-def _test_mail(cluster: Cluster) -> Mail:
+def _test_mail(settings: Settings) -> Mail:
     import secrets
 
     from drcm.alerts.channels import Mail, hostname
     from drcm.clock import wall
 
-    origin = _origin(cluster)
+    origin = settings.origin
     words = f"This is a test of drcm's alerts from {origin.cluster}, node {origin.node}."
     return Mail(
         id=f"<drcm.{secrets.token_hex(10)}@{hostname()}>",
@@ -108,15 +111,15 @@ def _test_mail(cluster: Cluster) -> Mail:
 # -- verbs -----------------------------------------------------------------------------------------
 
 
-def _test(_: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
+def _test(_: argparse.Namespace, here: Paths, settings: Settings) -> int:
     """Past throttle and spool: what counts is what each channel says now."""
     from drcm.alerts.channels import deliver, recipients
 
-    _require_recipients(cluster.alerts, here)
+    _require_recipients(settings.alerts, here)
     good = True
-    for channel, addresses in recipients(cluster.alerts).items():
+    for channel, addresses in recipients(settings.alerts).items():
         for address in addresses:
-            answer = deliver(cluster.alerts, channel, (address,), _test_mail(cluster))
+            answer = deliver(settings.alerts, channel, (address,), _test_mail(settings))
             words = "accepted" if answer.ok else answer.error or answer.refused[0][1]
             print(f"{channel} {address}: {'OK' if answer.ok else 'FAILED'}, {words}")
             good = good and answer.ok
@@ -124,45 +127,45 @@ def _test(_: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
     return EXIT_OK if good else EXIT_FAILED
 
 
-def _send(arguments: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
-    _require_recipients(cluster.alerts, here)
-    return _tell(custom(arguments.subject, _body(arguments)), here, cluster)
+def _send(arguments: argparse.Namespace, here: Paths, settings: Settings) -> int:
+    _require_recipients(settings.alerts, here)
+    return _tell(custom(arguments.subject, _body(arguments)), here, settings)
 
 
-def _raise(arguments: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
-    return _tell(alert(arguments.key, arguments.subject, _body(arguments)), here, cluster)
+def _raise(arguments: argparse.Namespace, here: Paths, settings: Settings) -> int:
+    return _tell(alert(arguments.key, arguments.subject, _body(arguments)), here, settings)
 
 
-def _tell(what: Alert, here: Paths, cluster: Cluster) -> int:
+def _tell(what: Alert, here: Paths, settings: Settings) -> int:
     from drcm.alerts.dispatcher import raise_alert
 
-    outcome = raise_alert(here, cluster.alerts, what, _origin(cluster))
+    outcome = raise_alert(here, settings.alerts, what, settings.origin)
     return _say(what.key, outcome)
 
 
-def _resolve(arguments: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
+def _resolve(arguments: argparse.Namespace, here: Paths, settings: Settings) -> int:
     from drcm.alerts.dispatcher import resolve
 
     check_key(arguments.key)
-    outcome = resolve(here, cluster.alerts, arguments.key, _body(arguments), _origin(cluster))
+    outcome = resolve(here, settings.alerts, arguments.key, _body(arguments), settings.origin)
     return _say(arguments.key, outcome)
 
 
-def _flush(_: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
+def _flush(_: argparse.Namespace, here: Paths, settings: Settings) -> int:
     from drcm.alerts.dispatcher import flush
 
-    _require_recipients(cluster.alerts, here)
-    outcome = flush(here, cluster.alerts, _origin(cluster))
+    _require_recipients(settings.alerts, here)
+    outcome = flush(here, settings.alerts, settings.origin)
     sent = sum(len(answer.sent) for answer in outcome.answers)
     print(f"Sent to {sent} recipients; {outcome.waiting} messages wait.")
     _complain(outcome)
     return EXIT_OK
 
 
-def _list(arguments: argparse.Namespace, here: Paths, cluster: Cluster) -> int:
+def _list(arguments: argparse.Namespace, here: Paths, settings: Settings) -> int:
     from drcm.alerts.dispatcher import open_problems, waiting
 
-    problems, unsent = open_problems(here, cluster.alerts), waiting(here)
+    problems, unsent = open_problems(here, settings.alerts), waiting(here)
     if arguments.json:
         document = {"schema": 1, "alerts": [asdict(problem) for problem in problems], "unsent": unsent}
         print(json.dumps(document, indent=1))
@@ -230,11 +233,3 @@ def _require_recipients(config: Alerts, here: Paths) -> None:
             "Add a line such as: email = root",
             EXIT_CONFIG,
         )
-
-
-def _origin(cluster: Cluster) -> Origin:
-    from drcm.alerts.channels import hostname
-    from drcm.alerts.message import Origin
-
-    names = (node.name for node in cluster.nodes if node.hostname == hostname())
-    return Origin(cluster.replication.cluster_name, next(names, hostname()))

@@ -445,7 +445,7 @@ def test_send_says_when_it_was_throttled_and_for_how_long(here: Paths, port: int
 
 
 def test_raise_list_resolve_flush(here: Paths, port: int) -> None:
-    """What the daemon runs as a child: a problem is noted while the server is down, listed, and told later."""
+    """What the daemon runs as a child: noted while the server is down, listed, told later."""
     configured(here, port, "email = root")
     down = drcm_alert(here, "raise", "node-dead:cmnode2", "-s", "Node cmnode2 is DOWN")
     assert down.returncode == 0
@@ -493,6 +493,18 @@ def test_wrong_use_is_said_in_words(here: Paths, port: int, arguments: tuple[str
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "drcm-alert" in done.stderr or "-c:" in done.stderr
+
+
+def test_a_broken_config_mutes_nothing(here: Paths, port: int) -> None:
+    """What the daemon raises while cm.cfg has errors goes to whom the last good one named."""
+    configured(here, port, "email = root")
+    with serving(port) as mailbox:
+        drcm_alert(here, "flush")
+        here.config.write_text("[CM_SERVER\nudpport = x")
+        done = drcm_alert(here, "raise", "node-dead:cmnode2", "-s", "Node cmnode2 is DOWN")
+    assert (done.returncode, mailbox.subjects) == (0, ["[!ACTION!] Node cmnode2 is DOWN"])
+    assert "Going by the last good one" in done.stderr
+    assert "NFS-CLUSTER1, node cmnode1" in mailbox.got[0][1].get_content()
 
 
 def test_help_loads_nothing_heavy() -> None:
