@@ -20,7 +20,7 @@ demo: ready
 	@$(BIN)/python -m tests.lab.demo
 
 lint: ready
-	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff check --quiet --output-format=concise
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted; cure: $(BIN)/ruff format"; false; }
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/mypy --no-error-summary -p tests.lab
