@@ -61,6 +61,9 @@ class Holding:
         if self.pending:
             return []
         member = self.next_to_start()
+        while member is not None and _is_unbegun_set(member, known):
+            self.started.append(member)
+            member = self.next_to_start()
         if member is None:
             return []
         kind, _, name = member.partition(":")
@@ -142,3 +145,9 @@ class Holding:
     def is_stuck(self) -> bool:
         """Everything was tried; something could not be stopped."""
         return not self.pending and bool(self.errors) and len(self.errors) == len(self.started)
+
+
+def _is_unbegun_set(member: MemberKey, known: Callable[[str], Head | None]) -> bool:
+    """A set that was never begun anywhere (`drcm-sync NAME --init`) has no writer to become."""
+    kind, _, name = member.partition(":")
+    return kind == "set" and known(name) is None

@@ -1,0 +1,153 @@
+"""What the daemon answers on its control socket and over TLS (the table in ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from drcm import __version__, clock
+from drcm.cluster import picture
+from drcm.errors import EXIT_NO_PERMISSION, EXIT_USAGE, DrcmError
+
+if TYPE_CHECKING:
+    from drcm.cluster.daemon import Daemon
+
+Request = dict[str, Any]
+Answer = dict[str, Any]
+
+
+class Answers:
+    """Answers requests from the daemon's state. Reads only, but for `reload`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._operations: dict[str, Callable[[Request], Answer]] = {
+            "ping": self._ping,
+            "rstats": self._rstats,
+            "status": self._status,
+            "printcfg": self._printcfg,
+        }
+        self._local: dict[str, Callable[[Request], Answer]] = {"set": self._set, "reload": self._reload}
+
+    async def dispatch(self, request: Request, local: bool) -> Answer:
+        """The answer to one request; DrcmError is sent as a refusal."""
+        name = str(request.get("op"))
+        if name in self._local and not local:
+            raise DrcmError(f"{name}: only on this node, by root", "", EXIT_NO_PERMISSION)
+        operation = self._operations.get(name) or self._local.get(name)
+        if operation is None:
+            known = ", ".join(sorted([*self._operations, *self._local]))
+            raise DrcmError(f"{name}: no such operation", f"Known: {known}", EXIT_USAGE)
+        return {"ok": True, **operation(request)}
+
+    def _ping(self, request: Request) -> Answer:
+        return {**self._who(), "version": __version__}
+
+    def _who(self) -> Answer:
+        return {"node": self._daemon.me.name, "address": self._daemon.me.keep_alive_ip}
+
+    def _rstats(self, request: Request) -> Answer:
+        lines = [_legacy_line(item) for item in self._running() if item["kind"] != "set"]
+        return {**self._who(), "lines": lines or ["No CM resources started"]}
+
+    def _running(self) -> list[Answer]:
+        me = self._daemon.me.name
+        return [
+            {
+                "home": group.partition("/")[0],
+                "kind": member.partition(":")[0],
+                "nickname": member.partition(":")[2],
+                "since": _rfc3339(running.since),
+                "backup": group.partition("/")[0] != me,
+            }
+            for (group, member), running in self._daemon.members.running.items()
+            if running.up
+        ]
+
+    def _status(self, request: Request) -> Answer:
+        daemon, now = self._daemon, clock.now()
+        engine, cluster = daemon.engine, daemon.cluster
+        witnesses = [node.name for node in cluster.nodes if node.witness]
+        return {
+            **self._who(),
+            "cluster": cluster.replication.cluster_name,
+            "version": __version__,
+            "quorum": engine.spec.quorum.value,
+            "failback": "auto" if engine.spec.failback else "manual",
+            "leaving": engine.leaving_since is not None,
+            "nodes": picture.nodes(engine, witnesses, now),
+            "resources": picture.resources(engine, now),
+            "running": self._running(),
+            "sets": [self._set_status(s.name, now) for s in cluster.sets],
+            "explain": picture.explain(engine),
+            "counters": daemon.counters(),
+        }
+
+    def _set_status(self, name: str, now: float) -> Answer:
+        daemon = self._daemon
+        engine, sync_set = daemon.engine, daemon.cluster.set(name)
+        role, reason = picture.role(engine, name, now)
+        view, newest = engine.views.get(name), engine.situation().newest_head(name, now)
+        good = daemon.sets.last_good.get(name)
+        return {
+            "name": name,
+            "primary": sync_set.primary,
+            "backups": list(sync_set.backups),
+            "role": role,
+            "reason": reason,
+            "writer": newest.writer if newest else "",
+            "generation": newest.n if newest else 0,
+            "generation_id": newest.id if newest else "",
+            "run": view.pos_run if view else "",
+            "position": view.pos_n if view else 0,
+            "failback": view.failback if view else "",
+            "problem": view.problem if view else "",
+            "last_good": _rfc3339(good) if good else None,
+            "lag_seconds": round((clock.wall() - good).total_seconds(), 1) if good else None,
+            "targets": [
+                {"node": n, "complete": bool(view and n in view.complete_for)}
+                for n in sync_set.nodes
+                if n != daemon.me.name
+            ],
+        }
+
+    def _set(self, request: Request) -> Answer:
+        daemon, now = self._daemon, clock.now()
+        engine, name = daemon.engine, str(request.get("name"))
+        try:
+            sync_set = daemon.cluster.set(name)
+        except KeyError:
+            known = ", ".join(s.name for s in daemon.cluster.sets) or "none"
+            cure = f"Sets of cm.cfg: {known}. Edited since? Reload: systemctl reload drcm-server"
+            raise DrcmError(f"{name}: the daemon knows no such set", cure, EXIT_USAGE) from None
+        role, reason = picture.role(engine, name, now)
+        newest = engine.situation().newest_head(name, now)
+        peers = [n for n in sync_set.nodes if n in engine.membership.peers]
+        return {
+            **self._who(),
+            "role": role,
+            "reason": reason,
+            "generation": newest.n if newest else 0,
+            "targets": [n for n in peers if engine.membership.is_heard(n, now)],
+            "quorum": engine.spec.quorum.value,
+        }
+
+    def _printcfg(self, request: Request) -> Answer:
+        from drcm.config.report import printcfg_text
+
+        return {**self._who(), "text": printcfg_text(self._daemon.cluster)}
+
+    def _reload(self, request: Request) -> Answer:
+        return {"text": self._daemon.reload()}
+
+
+def _legacy_line(item: Answer) -> str:
+    """`cron:NICK,DATE` as 1.41's rstats prints it, with `backup_` where it was taken over."""
+    since = datetime.fromisoformat(item["since"]).astimezone()
+    prefix = "backup_" if item["backup"] else ""
+    return f"{prefix}{item['kind']}:{item['nickname']},{since:%Y-%m-%d %H:%M:%S}"
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,366 @@
+"""drcm-server in running order: start, loop, one event at a time, a bounded end.
+
+The main loop owns the engine and everything that must be quick. What may block runs elsewhere:
+records in worker threads, APScheduler in its thread, syncs, alerts and agents as children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from drcm import __version__, clock, logs
+from drcm.cluster import events as ev
+from drcm.cluster.alerting import Alerting
+from drcm.cluster.answers import Answers
+from drcm.cluster.engine import Engine
+from drcm.cluster.grants_file import grants_file
+from drcm.cluster.keeper import ensure_keeper
+from drcm.cluster.lease_file import LeaseFile
+from drcm.cluster.members import Members
+from drcm.cluster.messages import GroupKey
+from drcm.cluster.notify import Notifier
+from drcm.cluster.programs import Programs
+from drcm.cluster.realtime import lock_memory, raise_priority
+from drcm.cluster.setkeeping import SetKeeping
+from drcm.cluster.spec import build_spec
+from drcm.cluster.transport import beatcodec
+from drcm.cluster.transport.datagram import Opener, Sealer
+from drcm.cluster.transport.endpoint import Endpoint, open_endpoint
+from drcm.cluster.transport.keys import Keys
+from drcm.cluster.transport.keys import load as load_keys
+from drcm.config.load import require_config
+from drcm.config.model import Cluster, Node
+from drcm.errors import EXIT_CONFIG, ConfigError, DrcmError
+from drcm.paths import Paths, paths
+
+if TYPE_CHECKING:
+    from drcm.cluster.command import Options
+
+log = logging.getLogger(__name__)
+
+KEEPER_LOOK = 5.0  # seconds between looks whether the keeper runs
+RENEW_SECONDS = 0.3  # addresses get their kernel lifetime again this often
+ALERTS_LAST = 3.0  # seconds that a leaving daemon waits for its alerts to go out
+LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Daemon:
+    """One node's daemon. `run()` returns the exit code when it has left."""
+
+    def __init__(self, cluster: Cluster, me: Node, keys: Keys, paths: Paths) -> None:
+        self.cluster, self.me, self.keys, self.paths = cluster, me, keys, paths
+        self.notifier = Notifier()
+        self.programs = Programs(paths.config)
+        self._grants = grants_file(paths.run)
+        self._lease_file = LeaseFile(paths.run / "lease")
+        self._begin = self._grants.beginning(clock.now())
+        self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
+        self._boot = self.engine.boot
+        self._sealer = Sealer(keys.current, me.name, self._boot)
+        self._opener = Opener(keys.all, self.engine.spec.peers)
+        self._assembler = beatcodec.Assembler()
+        self._addresses = {node.name: node.keep_alive_ip for node in cluster.voters}
+        self._lease = ev.Lease(0.0, 0.0)
+        self._renewed = 0.0
+        self._left = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._perform_by_type: dict[type, Callable[[Any], None]] = {}
+
+    # --- start --------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Start, serve until the node has left, end."""
+        self._loop = asyncio.get_running_loop()
+        self.alerting = Alerting(self.programs, bool(self.cluster.alerts.email or self.cluster.alerts.sms))
+        self.members = Members(self.cluster, self.me, self.feed, self._lease_file, self._lease_until)
+        self.sets = SetKeeping(
+            cluster=self.cluster,
+            me=self.me.name,
+            paths=self.paths,
+            feed=self.feed,
+            programs=self.programs,
+            problem=self.alerting.problem,
+        )
+        self._perform_by_type = self._performers()
+        self._endpoint = self._open_endpoint()
+        self._handle_signals()
+        await self._begin_holding()
+        background = [self._loop.create_task(job) for job in (self._serve(), self._tend())]
+        await self._left.wait()
+        await self._end(background)
+        return 0
+
+    async def _begin_holding(self) -> None:
+        """The first beat goes out before anything slow; what runs here without a lease is stopped first."""
+        if self._begin.resumes:
+            log.info(
+                "going on from the daemon that ended: %s", ", ".join(self._begin.adopt) or "nothing held"
+            )
+        for event in self.sets.load():
+            self.feed(event)
+        if not self._begin.resumes:
+            await self.members.release_strays(self.engine.spec.groups, self._begin.adopt)
+        self.feed(ev.Tick())
+        self.sets.start()
+
+    async def _serve(self) -> None:
+        """Everything that may come a little later: it must not delay the first beat (HISTORIES E8)."""
+        ensure_keeper(self.paths.run)
+        from drcm.cluster.control import ControlServer
+        from drcm.cluster.scheduler import SetScheduler
+        from drcm.cluster.transport.tls import server_context
+
+        context = await asyncio.to_thread(server_context, self.keys)
+        bind = self.me.keep_alive_ip if self.cluster.server.bind_to_keep_alive_ip else ""
+        answers = Answers(self)
+        self.control = ControlServer(
+            answers.dispatch, self.paths.socket, bind, self.cluster.server.tcpport, context
+        )
+        await self.control.start()
+        self.scheduler = SetScheduler(self._due)
+        self._schedule()
+        self.scheduler.start()
+        for hosts in (self.cluster.server.ping_hosts,):
+            if hosts:
+                self._start_pinging(hosts)
+        gc.freeze()  # what start-up made stays: no long collection in the middle of a beat
+        self.notifier.ready()
+        log.info("drcm %s on %s is ready", __version__, self.me.name)
+
+    def _start_pinging(self, hosts: tuple[str, ...]) -> None:
+        from drcm.cluster.pinger import Pinger
+
+        interval = max(0.1, self.engine.spec.lease_seconds / 4)
+        self._pinger = Pinger(hosts, interval, lambda sent: self.feed(ev.Pinged(sent)))
+
+    def _schedule(self) -> None:
+        mine = {s.name: s.schedule for s in self.cluster.sets if self.me.name in s.nodes}
+        self.scheduler.update(mine)
+
+    def _open_endpoint(self) -> Endpoint:
+        bind = self.me.keep_alive_ip if self.cluster.server.bind_to_keep_alive_ip else "0.0.0.0"  # noqa: S104 - asked for
+        try:
+            return open_endpoint(bind, self.cluster.server.udpport, self._on_datagram)
+        except OSError as error:
+            port = self.cluster.server.udpport
+            raise DrcmError(
+                f"UDP port {port} on {bind}: {error.strerror}", "Is another drcm-server running here?"
+            ) from error
+
+    # --- events in, actions out -----------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> None:
+        """Give the engine an event, carry out its actions, come again at its deadline."""
+        for action in self.engine.handle(event, clock.now()):
+            self._perform_by_type[type(action)](action)
+        self._grants.write(self.engine)
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0.0, self.engine.deadline - clock.now())
+        self._timer = self._loop.call_later(wait, self.feed, ev.Tick())
+
+    def _on_datagram(self, datagram: bytes, sender: tuple[str, int]) -> None:
+        opened = self._opener.open(datagram)
+        if opened is None:
+            return
+        beat = self._assembler.add(opened.sender, opened.boot, opened.body)
+        if beat is not None:
+            self.feed(ev.BeatHeard(beat))
+
+    def _performers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            ev.SendBeat: self._send_beat,
+            ev.StartMember: self._start_member,
+            ev.StopMember: self._stop_member,
+            ev.OpenSet: self.sets.open,
+            ev.StoreHead: self.sets.store_head,
+            ev.GoAlone: self.sets.go_alone,
+            ev.Pass: self.sets.run_pass,
+            ev.Intend: self.sets.step,
+            ev.DropIntent: self.sets.step,
+            ev.Give: self.sets.step,
+            ev.Lease: self._keep_lease,
+            ev.Announce: lambda action: self.members.announce(action.group),
+            ev.ProbeAddresses: self._probe,
+            ev.Note: self._note,
+            ev.Problem: self.alerting.problem,
+            ev.Left: lambda action: self._left.set(),
+        }
+
+    def _send_beat(self, action: ev.SendBeat) -> None:
+        beat = action.beat
+        if beat.boot != self._boot:
+            self._boot = beat.boot
+            self._sealer = Sealer(self.keys.current, self.me.name, beat.boot)
+        port = self.cluster.server.udpport
+        for body in beatcodec.encode(beat):
+            datagram = self._sealer.seal(body)
+            for name in self.engine.spec.peers:
+                self._endpoint.send(datagram, (self._addresses[name], port))
+
+    def _start_member(self, action: ev.StartMember) -> None:
+        start = self.sets.start_set if action.member.startswith("set:") else self.members.start
+        start(action)
+
+    def _stop_member(self, action: ev.StopMember) -> None:
+        stop = self.sets.stop_set if action.member.startswith("set:") else self.members.stop
+        stop(action)
+
+    def _keep_lease(self, action: ev.Lease) -> None:
+        self._lease = action
+        self._lease_file.write(action.addresses, action.rest)
+        now = clock.now()
+        if action.groups and now - self._renewed >= RENEW_SECONDS:
+            self._renewed = now
+            self.members.renew(action.groups)
+
+    def _lease_until(self, group: GroupKey) -> float:
+        holding = self.engine.care.holdings.get(group)
+        return holding.lease_until if holding is not None else 0.0
+
+    def _probe(self, action: ev.ProbeAddresses) -> None:
+        self._loop.create_task(self._probe_addresses(action))
+
+    async def _probe_addresses(self, action: ev.ProbeAddresses) -> None:
+        from drcm.cluster.agents import arp
+
+        groups = [group for group in self.engine.spec.groups if group.key in action.groups]
+        for address in (a for group in groups for a in self.members.addresses(group)):
+            for interface in address.interfaces:
+                try:
+                    if await arp.answers(address.ip, interface):
+                        self.feed(ev.AddressAnswered(action.node))
+                except DrcmError as error:
+                    log.debug("probing %s: %s", address.ip, error)
+
+    def _note(self, action: ev.Note) -> None:
+        log.log(LEVELS[action.level], "%s: %s", action.subject, action.text)
+
+    def _due(self, name: str) -> None:
+        """Called in the scheduler's thread."""
+        self._loop.call_soon_threadsafe(self._run_if_writer, name)
+
+    def _run_if_writer(self, name: str) -> None:
+        from drcm.cluster.picture import role
+
+        found, _ = role(self.engine, name, clock.now())
+        giving = any(h.handover for h in self.engine.care.holdings.values() if name in h.group.sets)
+        if found == "writer" and not giving:
+            self.sets.run_scheduled(name)
+
+    # --- tending, reloading, ending ---------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        """The watchdog is fed only from here, on the main loop; the keeper is kept running."""
+        looked = clock.now()
+        while True:
+            self.notifier.watchdog()
+            await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
+            if clock.now() - looked > KEEPER_LOOK:
+                looked = clock.now()
+                ensure_keeper(self.paths.run)
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._leave)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._dump)
+
+    def _leave(self) -> None:
+        log.info("asked to stop")
+        self.notifier.stopping()
+        self.feed(ev.Leave())
+
+    def _reload_on_signal(self) -> None:
+        self.notifier.reloading()
+        log.info("reload: %s", self.reload())
+        self.notifier.ready()
+
+    def reload(self) -> str:
+        """Read cm.cfg again; the old one is kept where the new one has errors. What was done, in words."""
+        from drcm.config.load import load_config
+
+        loaded = load_config(self.paths.config)
+        if loaded.cluster is None:
+            faults = "; ".join(str(fault) for fault in loaded.faults)
+            log.error("cm.cfg was not taken, the old one stays: %s", faults)
+            return f"not taken, the old one stays: {faults}"
+        self.cluster = loaded.cluster
+        self.me = loaded.cluster.node(self.me.name)
+        self.members.cluster, self.members.node = self.cluster, self.me
+        self.sets.reconfigure(self.cluster)
+        self._addresses = {node.name: node.keep_alive_ip for node in self.cluster.voters}
+        spec = build_spec(self.cluster, self.me.name)
+        self._opener.set_members(spec.peers)
+        self._schedule()
+        self.feed(ev.Reconfigured(spec))
+        return "cm.cfg was read again"
+
+    def _dump(self) -> None:
+        for key, reason in self.engine.care.reasons.items():
+            log.info("%s: %s", key, reason)
+        log.info("counters: %s", self.counters())
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped and counted, by reason."""
+        rejected = {f"datagrams_{reason.value}": n for reason, n in self._opener.rejected.items()}
+        return {**rejected, "datagrams_sent": self._endpoint.sent, "datagrams_unsent": self._endpoint.unsent}
+
+    async def _end(self, background: list[asyncio.Task[None]]) -> None:
+        log.info("left the cluster")
+        if self._timer is not None:
+            self._timer.cancel()
+        self._lease_file.write(0.0, 0.0)
+        await self.sets.close()
+        await self.alerting.close(ALERTS_LAST)
+        await self.programs.end_all()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self.control.close()
+        await asyncio.to_thread(self.scheduler.stop)
+        self._endpoint.close()
+
+
+def run(options: Options) -> int:
+    """Run this host's daemon in the foreground until it has left; the exit code."""
+    here = replace(paths(), config=options.config)
+    cluster = require_config(options.config, host_checks=False)
+    cluster = replace(cluster, server=options.applied_to(cluster.server))
+    me, keys = this_node(cluster), load_keys(here.auth)
+    stop_logging = logs.setup(cluster.server)
+    try:
+        here.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        here.sets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for refusal in (raise_priority(), lock_memory()):
+            if refusal:
+                log.warning("%s", refusal)
+        return asyncio.run(_run(cluster, me, keys, here))
+    finally:
+        stop_logging()
+
+
+async def _run(cluster: Cluster, me: Node, keys: Keys, here: Paths) -> int:
+    return await Daemon(cluster, me, keys, here).run()
+
+
+def this_node(cluster: Cluster) -> Node:
+    """The [CM_NODE] of the host that this runs on."""
+    hostname = socket.gethostname()
+    for node in cluster.voters:
+        if node.hostname == hostname:
+            return node
+    known = ", ".join(node.hostname for node in cluster.voters)
+    raise ConfigError(
+        f"{cluster.path}: no active [CM_NODE] has hostname = {hostname} (uname -n); it has: {known}",
+        "Add the node, or correct its hostname, on every node alike.",
+        EXIT_CONFIG,
+    )

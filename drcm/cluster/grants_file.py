@@ -1,0 +1,68 @@
+"""`RUN_DIR/grants`: what a daemon that restarts on the same kernel must remember (DESIGN.md rule 2).
+
+Replaced by rename on a tmpfs, without fsync: it need not survive the machine, only the process. It
+carries the kernel's boot_id, so that a booted machine, wherever its /run lies, does not believe it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drcm.cluster.engine import Beginning, Engine
+from drcm.cluster.messages import HoldState
+
+KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+ADOPTABLE = (HoldState.STARTING, HoldState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsFile:
+    """One daemon's memory in `path`."""
+
+    path: Path
+    kernel_boot: str
+
+    def write(self, engine: Engine) -> None:
+        """Note what `engine` has granted and holds. Some 100 µs; on every pass that changed something."""
+        held = {key: h for key, h in engine.care.holdings.items() if h.state in ADOPTABLE and not h.handover}
+        value = {
+            "kernel_boot": self.kernel_boot,
+            "boot": engine.boot.hex(),
+            "words": engine.ledger.export(),
+            "held": list(held),
+            "lease_until": min((h.lease_until for h in held.values()), default=0.0),
+        }
+        beside = self.path.with_suffix(".new")
+        beside.write_text(json.dumps(value))
+        beside.rename(self.path)
+
+    def beginning(self, now: float) -> Beginning:
+        """How the daemon starts at `now`: after a machine boot, or from what the last one left."""
+        value = self._read()
+        if value.get("kernel_boot") != self.kernel_boot:
+            return Beginning(machine_booted=True)
+        lease_until = float(value["lease_until"])
+        if lease_until <= now:
+            return Beginning(machine_booted=False, words=value["words"])
+        return Beginning(
+            machine_booted=False,
+            resumes=bytes.fromhex(value["boot"]),
+            lease_until=lease_until,
+            adopt=tuple(value["held"]),
+            words=value["words"],
+        )
+
+    def _read(self) -> dict[str, Any]:
+        """{} where there is none, or the former daemon's machine died while writing it."""
+        try:
+            value = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def grants_file(run: Path) -> GrantsFile:
+    return GrantsFile(run / "grants", KERNEL_BOOT_ID.read_text().strip())

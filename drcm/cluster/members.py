@@ -1,0 +1,178 @@
+"""Carries out StartMember and StopMember with the resource agents, and watches what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from drcm import clock
+from drcm.cluster import events as ev
+from drcm.cluster.agents.address import AddressAgent
+from drcm.cluster.agents.agent import Agent
+from drcm.cluster.agents.registry import agent_for
+from drcm.cluster.lease_file import LeaseFile
+from drcm.cluster.messages import GroupKey
+from drcm.cluster.spec import Group, MemberKey
+from drcm.config.model import Address, Cluster, Kind, Node, Resource
+from drcm.errors import DrcmError
+
+log = logging.getLogger(__name__)
+
+ADDRESS_WATCH = 1.0  # seconds; addresses are also watched over netlink
+CLEANING_LIMIT = 10.0  # seconds for the first act of a start
+
+Feed = Callable[[ev.Event], None]
+
+
+@dataclass(slots=True)
+class Running:
+    """One member that was started here."""
+
+    resource: Resource
+    agent: Agent
+    since: datetime
+    task: asyncio.Task[None] | None = None  # starting, stopping or watching it
+    up: bool = False
+
+
+@dataclass(slots=True)
+class Members:
+    """The resources of this node. `lease_until(group)` says until when a group may be held."""
+
+    cluster: Cluster
+    node: Node
+    feed: Feed
+    lease_file: LeaseFile
+    lease_until: Callable[[GroupKey], float]
+    running: dict[tuple[GroupKey, MemberKey], Running] = field(default_factory=dict)
+
+    def start(self, action: ev.StartMember) -> None:
+        known = self.running.get((action.group, action.member))
+        member = known or self._new(action.group, action.member)
+        self.running[action.group, action.member] = member
+        self._write_held()
+        self._replace_task(member, self._start(action, member))
+
+    def stop(self, action: ev.StopMember) -> None:
+        member = self.running.get((action.group, action.member)) or self._new(action.group, action.member)
+        self.running[action.group, action.member] = member
+        self._replace_task(member, self._stop(action, member))
+
+    def renew(self, groups: tuple[GroupKey, ...]) -> None:
+        """Give the addresses of `groups` their kernel lifetime again (rule 3)."""
+        for (group, key), member in list(self.running.items()):
+            if group in groups and member.up and isinstance(member.agent, AddressAgent):
+                try:
+                    member.agent.renew()
+                except DrcmError as error:
+                    self._failed(group, key, member, error)
+
+    def announce(self, group: GroupKey) -> None:
+        for (owner, _), member in self.running.items():
+            if owner == group and member.up and isinstance(member.agent, AddressAgent):
+                member.agent.announce()
+
+    async def release_strays(self, groups: tuple[Group, ...], adopted: tuple[GroupKey, ...]) -> None:
+        """The first act of any start: stop what runs here without a lease (rule 4)."""
+        here = [g for g in groups if self.node.name in g.candidates and g.key not in adopted]
+        keys = [(g.key, m) for g in here for m in reversed(g.members) if not m.startswith("set:")]
+        jobs = [self._release_stray(group, member) for group, member in keys if not self._is_kept(member)]
+        try:
+            await asyncio.wait_for(asyncio.gather(*jobs), CLEANING_LIMIT)
+        except TimeoutError:
+            log.error("what runs here without a lease could not all be looked at in %.0f s", CLEANING_LIMIT)
+
+    async def _release_stray(self, group: GroupKey, member: MemberKey) -> None:
+        agent = self._new(group, member).agent
+        try:
+            if await agent.running():
+                log.warning("%s %s runs here without a lease: stopping it", group, member)
+                await agent.stop()
+        except DrcmError as error:
+            log.error("%s %s: %s", group, member, error)
+
+    def _is_kept(self, member: MemberKey) -> bool:
+        """Kinds that the node leaves running when its daemon leaves; outside the one-holder promise."""
+        kind = member.partition(":")[0]
+        return {
+            Kind.SERVICE: self.node.keep_services,
+            Kind.FILESYSTEM: self.node.keep_filesystems,
+            Kind.APPLICATION: self.node.keep_applications,
+        }.get(Kind(kind), False)
+
+    def _new(self, group: GroupKey, member: MemberKey) -> Running:
+        kind, _, nickname = member.partition(":")
+        resource = self.cluster.resource(Kind(kind), nickname)
+        agent = agent_for(resource, self.cluster.server, lambda: self.lease_until(group))
+        return Running(resource, agent, clock.wall())
+
+    def _replace_task(self, member: Running, job: Coroutine[Any, Any, None]) -> None:
+        former = member.task
+
+        async def after_former() -> None:
+            if former is not None:
+                former.cancel()
+                await asyncio.wait([former])
+            await job
+
+        member.task = asyncio.get_running_loop().create_task(after_former())
+
+    async def _start(self, action: ev.StartMember, member: Running) -> None:
+        error = ""
+        try:
+            await member.agent.start()
+            member.up, member.since = True, clock.wall()
+        except DrcmError as problem:
+            error = str(problem)
+        self.feed(ev.MemberStarted(action.group, action.member, action.op, error))
+        if not error:
+            await self._watch(action.group, action.member, member)
+
+    async def _stop(self, action: ev.StopMember, member: Running) -> None:
+        member.up = False
+        error = ""
+        try:
+            await member.agent.stop()
+            self.running.pop((action.group, action.member), None)
+            self._write_held()
+        except DrcmError as problem:
+            error = str(problem)
+        self.feed(ev.MemberStopped(action.group, action.member, action.op, error))
+
+    async def _watch(self, group: GroupKey, key: MemberKey, member: Running) -> None:
+        period = self._period(member.resource)
+        while True:
+            await asyncio.sleep(period)
+            try:
+                await member.agent.watch()
+            except DrcmError as error:
+                self._failed(group, key, member, error)
+                return
+
+    def _failed(self, group: GroupKey, key: MemberKey, member: Running, error: DrcmError) -> None:
+        member.up = False
+        asyncio.get_running_loop().call_soon(self.feed, ev.MemberFailed(group, key, str(error)))
+
+    def _period(self, resource: Resource) -> float:
+        node = self.node
+        return {
+            Kind.ADDRESS: min(ADDRESS_WATCH, node.ipaddrs_check),
+            Kind.FILESYSTEM: node.filesystems_check,
+            Kind.SERVICE: node.services_check,
+            Kind.CRONTAB: node.crontabs_check,
+            Kind.APPLICATION: node.applications_check,
+        }[resource.kind]
+
+    def _write_held(self) -> None:
+        """What the keeper must release if this daemon no longer can."""
+        held = [r for member in self.running.values() for r in member.agent.releases()]
+        self.lease_file.write_held(held)
+
+    def addresses(self, group: Group) -> list[Address]:
+        refs = [m.partition(":") for m in group.members]
+        found = [self.cluster.resource(Kind(kind), nick) for kind, _, nick in refs if kind == Kind.ADDRESS]
+        return [resource for resource in found if isinstance(resource, Address)]

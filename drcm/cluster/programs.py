@@ -1,0 +1,94 @@
+"""drcm's own commands, run as children: the daemon does exactly what a person can do by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drcm.errors import DrcmError
+
+log = logging.getLogger(__name__)
+
+OUTPUT_LIMIT = 4 << 20  # bytes of a child's JSON
+GRACE = 3.0  # seconds between TERM and KILL
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a child ended: its exit code, its JSON (or {}), the last of its complaints."""
+
+    code: int
+    answer: dict[str, Any]
+    complaint: str
+
+
+@dataclass(slots=True)
+class Programs:
+    """The children that run now, each in its own session."""
+
+    config: Path
+    children: set[asyncio.subprocess.Process] = field(default_factory=set)
+
+    async def run(self, program: str, *arguments: str) -> Outcome:
+        """Run one of drcm's programs to its end."""
+        argv = [str(program_path(program)), "--config", str(self.config), *arguments]
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=OUTPUT_LIMIT,
+        )
+        self.children.add(child)
+        try:
+            out, err = await child.communicate()
+        except asyncio.CancelledError:
+            self.end(child, signal.SIGTERM)
+            raise
+        finally:
+            self.children.discard(child)
+        return Outcome(child.returncode or 0, _json(out), _last_lines(err))
+
+    async def end_all(self) -> None:
+        """TERM to each child's group, KILL after a while: nothing outlives the daemon's clean end."""
+        ending = list(self.children)
+        for child in ending:
+            self.end(child, signal.SIGTERM)
+        if ending:
+            await asyncio.wait([asyncio.ensure_future(child.wait()) for child in ending], timeout=GRACE)
+        for child in ending:
+            self.end(child, signal.SIGKILL)
+
+    def end(self, child: asyncio.subprocess.Process, number: int) -> None:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+
+
+def program_path(program: str) -> Path:
+    """The console script beside this Python: the one that was installed with this daemon."""
+    beside = Path(sys.executable).with_name(program)
+    if not beside.exists():
+        raise DrcmError(f"{beside}: not found beside this Python", "Install drcm again: pip install drcm")
+    return beside
+
+
+def _json(out: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(out)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _last_lines(err: bytes, lines: int = 5) -> str:
+    return "\n".join(err.decode(errors="replace").strip().splitlines()[-lines:])

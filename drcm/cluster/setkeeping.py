@@ -1,0 +1,343 @@
+"""Where the engine's decisions on sets meet replication's records and `drcm-sync` (wiring).
+
+Everything durable happens in worker threads: an fsync on the main loop would be a late heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from drcm import clock
+from drcm.cluster import events as ev
+from drcm.cluster.messages import Head, SetView
+from drcm.cluster.programs import Outcome, Programs
+from drcm.config.model import Cluster, SyncSet
+from drcm.errors import EXIT_DIVERGED, EXIT_LOCKED, EXIT_OK, DrcmError
+from drcm.paths import Paths
+from drcm.replication import custody
+from drcm.replication.generation import Generation, Position
+from drcm.state import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25  # how often this node's records are looked at: drcm-sync and drcm-gate write them too
+LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that somebody started by hand
+WORKERS = 4
+
+T = TypeVar("T")
+Feed = Callable[[ev.Event], None]
+
+
+class SetKeeping:
+    """The sets of this node. All methods are for the main loop and return at once."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        me: str,
+        paths: Paths,
+        feed: Feed,
+        programs: Programs,
+        problem: Callable[[ev.Problem], None],
+    ) -> None:
+        self.cluster, self.me, self.paths, self.feed = cluster, me, paths, feed
+        self.programs, self._problem = programs, problem
+        self.last_good: dict[str, datetime] = {}
+        self.last_run: dict[str, dict[str, Any]] = {}
+        self._looked: dict[str, custody.Custody] = {}
+        self._runs: dict[str, asyncio.Task[Outcome]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
+        self._heads: dict[str, Head] = {}
+        self._heads_lock = threading.Lock()
+
+    # --- at the start -------------------------------------------------------------------------
+
+    def load(self) -> list[ev.Event]:
+        """What is durable here, read before the loop runs."""
+        stored = read_json(self.paths.heads) or {}
+        self._heads = {name: Head(**head) for name, head in stored.items()}
+        found: list[ev.Event] = []
+        for sync_set in self._own_sets():
+            look = custody.look(self.paths, sync_set, self.me)
+            self._looked[sync_set.name] = look
+            self._note_head(sync_set.name, look)
+            found.append(ev.SetLooked(sync_set.name, view_of(look)))
+        return [ev.HeadStored(name, head) for name, head in self._heads.items()] + found
+
+    def start(self) -> None:
+        self._spawn(self._keep_looking())
+
+    async def close(self) -> None:
+        for task in [*self._tasks, *self._runs.values()]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._runs.values(), return_exceptions=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def reconfigure(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    # --- the engine's actions -----------------------------------------------------------------
+
+    def open(self, action: ev.OpenSet) -> None:
+        self._spawn(self._open(action))
+
+    def start_set(self, action: ev.StartMember) -> None:
+        self._spawn(self._start_set(action))
+
+    def stop_set(self, action: ev.StopMember) -> None:
+        self._spawn(self._stop_set(action))
+
+    def store_head(self, action: ev.StoreHead) -> None:
+        self._spawn(self._store_head(action.name, action.head))
+
+    def go_alone(self, action: ev.GoAlone) -> None:
+        self._spawn(self._go_alone(action.name))
+
+    def step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
+        self._spawn(self._step(action))
+
+    def run_pass(self, action: ev.Pass) -> None:
+        self._spawn(self._pass(action))
+
+    def run_scheduled(self, name: str) -> None:
+        """The set is due and this node writes it. One that still runs is not started twice."""
+        if name not in self._runs:
+            self._spawn(self._scheduled(name))
+
+    # --- how ------------------------------------------------------------------------------------
+
+    async def _open(self, action: ev.OpenSet) -> None:
+        sync_set = self.cluster.set(action.name)
+        known = generation_of(action.known) if action.known else None
+        member = f"set:{action.name}"
+        try:
+            record = await self._work(
+                custody.open_as_writer, self.paths, sync_set, self.me, known, os.urandom(8).hex()
+            )
+            head = head_of(record.head)
+            await self._work(self._write_head, action.name, head)
+            await self._look(sync_set)
+        except DrcmError as error:
+            self.feed(ev.MemberStarted(action.group, member, action.op, str(error)))
+            return
+        self.feed(ev.SetOpened(action.group, action.name, action.op, head))
+
+    async def _start_set(self, action: ev.StartMember) -> None:
+        name = action.member.partition(":")[2]
+        error = ""
+        try:
+            record = await self._work(custody.start, self.paths, self.cluster.set(name), self.me)
+            await self._store_own(name, head_of(record.head))
+            self._spawn(self._keep_partials(name))
+        except DrcmError as problem:
+            error = str(problem)
+        self.feed(ev.MemberStarted(action.group, action.member, action.op, error))
+
+    async def _keep_partials(self, name: str) -> None:
+        """What a cut run held back is kept before the first own run could use it (HISTORIES R6)."""
+        try:
+            kept = await self._work(custody.keep_partials, self.paths, self.cluster.set(name), self.me)
+        except DrcmError as error:
+            log.error("%s: held-back files could not be kept: %s", name, error)
+            return
+        if kept:
+            log.warning("%s: %d files that a cut run held back are in .drcm/conflicts", name, len(kept))
+
+    async def _stop_set(self, action: ev.StopMember) -> None:
+        name = action.member.partition(":")[2]
+        running = self._runs.pop(name, None)
+        if running is not None:
+            running.cancel()
+        error = ""
+        try:
+            await self._work(custody.end_pushes, self.paths, name)
+        except DrcmError as problem:
+            error = str(problem)
+        self.feed(ev.MemberStopped(action.group, action.member, action.op, error))
+
+    async def _store_head(self, name: str, head: Head) -> None:
+        try:
+            await self._work(self._write_head, name, head)
+            if any(s.name == name for s in self._own_sets()):
+                await self._work(custody.hear, self.paths, name, generation_of(head))
+                await self._look(self.cluster.set(name))
+        except DrcmError as error:
+            log.error("%s: generation %d could not be stored: %s", name, head.n, error)
+            return
+        self.feed(ev.HeadStored(name, head))
+
+    async def _store_own(self, name: str, head: Head) -> None:
+        """A head that this node's own record already has."""
+        await self._work(self._write_head, name, head)
+        await self._look(self.cluster.set(name))
+        self.feed(ev.HeadStored(name, head))
+
+    async def _go_alone(self, name: str) -> None:
+        try:
+            record = await self._work(
+                custody.go_alone, self.paths, self.cluster.set(name), self.me, os.urandom(8).hex()
+            )
+            await self._store_own(name, head_of(record.head))
+        except DrcmError as error:
+            log.error("%s: could not begin a generation of its own: %s", name, error)
+
+    async def _step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
+        sync_set = self.cluster.set(action.name)
+        head = None
+        try:
+            match action:
+                case ev.Intend():
+                    await self._work(custody.intend, self.paths, sync_set, self.me, action.to)
+                case ev.DropIntent():
+                    await self._work(custody.drop_intent, self.paths, sync_set, self.me)
+                case ev.Give():
+                    new_id = os.urandom(8).hex()
+                    record = await self._work(custody.give, self.paths, sync_set, self.me, action.to, new_id)
+                    head = head_of(record.head)
+                    await self._store_own(action.name, head)
+        except DrcmError as error:
+            self.feed(ev.StepDone(action.group, action.op, str(error)))
+            return
+        await self._look(sync_set)
+        self.feed(ev.StepDone(action.group, action.op, head=head))
+
+    async def _pass(self, action: ev.Pass) -> None:
+        begun = clock.now()
+        option = "--hand-over" if action.last else "--target"
+        outcome = await self._sync(action.name, option, action.to)
+        for _ in range(LOCKED_RETRIES):
+            if outcome.code != EXIT_LOCKED:
+                break
+            await asyncio.sleep(LOCKED_WAIT)
+            outcome = await self._sync(action.name, option, action.to)
+        await self._look(self.cluster.set(action.name))
+        error = (
+            ""
+            if outcome.code == EXIT_OK
+            else f"drcm-sync {action.name} {option} {action.to}: {outcome.complaint}"
+        )
+        self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
+
+    async def _scheduled(self, name: str) -> None:
+        self._judge(name, await self._sync(name))
+        await self._look(self.cluster.set(name))
+
+    async def _sync(self, name: str, *options: str) -> Outcome:
+        """One run; after the one that is under way."""
+        running = self._runs.get(name)
+        if running is not None:
+            await asyncio.wait([running])
+        task = asyncio.get_running_loop().create_task(
+            self.programs.run("drcm-sync", name, "--json", "-q", *options)
+        )
+        self._runs[name] = task
+        try:
+            outcome = await task
+        finally:
+            if self._runs.get(name) is task:
+                del self._runs[name]
+        self.last_run[name] = outcome.answer
+        if outcome.code == EXIT_OK:
+            self.last_good[name] = clock.wall()
+        log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
+        return outcome
+
+    def _judge(self, name: str, outcome: Outcome) -> None:
+        """What a scheduled run's end means for the alerts."""
+        if outcome.code == EXIT_OK:
+            self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
+        elif outcome.code == EXIT_DIVERGED:
+            self._problem(ev.Problem(f"set-diverged:{name}", outcome.complaint))
+        elif outcome.code != EXIT_LOCKED:
+            log.error("drcm-sync %s ended with %d: %s", name, outcome.code, outcome.complaint)
+            self._problem(ev.Problem(f"set-failed:{name}", outcome.complaint))
+
+    async def _keep_looking(self) -> None:
+        while True:
+            for sync_set in self._own_sets():
+                try:
+                    await self._look(sync_set)
+                except DrcmError as error:
+                    log.error("%s: %s", sync_set.name, error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, sync_set: SyncSet) -> None:
+        if self.me not in sync_set.nodes:
+            return
+        look = await self._work(custody.look, self.paths, sync_set, self.me)
+        former = self._looked.get(sync_set.name)
+        self._looked[sync_set.name] = look
+        if self._note_head(sync_set.name, look):
+            await self._work(self._write_heads)
+            self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
+        if former is None or view_of(former) != view_of(look):
+            self.feed(ev.SetLooked(sync_set.name, view_of(look)))
+
+    def _note_head(self, name: str, look: custody.Custody) -> bool:
+        """The record may be ahead of the list of heads: `drcm-sync --init`, a crash between the two."""
+        known = self._heads.get(name)
+        if look.head is None or (known is not None and known.n >= look.head.n):
+            return False
+        self._heads[name] = head_of(look.head)
+        return True
+
+    def _write_head(self, name: str, head: Head) -> None:
+        with self._heads_lock:
+            known = self._heads.get(name)
+            if known is None or head.n >= known.n:
+                self._heads[name] = head
+            self._write_heads()
+
+    def _write_heads(self) -> None:
+        write_json(self.paths.heads, {name: asdict(head) for name, head in self._heads.items()})
+
+    def _own_sets(self) -> list[SyncSet]:
+        return [s for s in self.cluster.sets if self.me in s.nodes]
+
+    async def _work(self, what: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, partial(what, *arguments))
+
+    def _spawn(self, job: Any) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_log_failure)
+
+
+def view_of(look: custody.Custody) -> SetView:
+    return SetView(
+        pos_n=look.pos_n,
+        pos_id=look.pos_id,
+        pos_run=look.pos_run,
+        writer=look.writer,
+        sole=look.sole,
+        complete_for=look.complete_for,
+        failback=look.failback,
+        problem=look.problem,
+    )
+
+
+def head_of(generation: Generation) -> Head:
+    origin = generation.origin or Position("", "")
+    return Head(generation.n, generation.id, generation.writer, origin.id, origin.run, generation.started)
+
+
+def generation_of(head: Head) -> Generation:
+    origin = Position(head.origin_id, head.origin_run) if head.origin_id else None
+    return Generation(head.n, head.id, head.writer, "heard", origin, head.started)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a task of the sets failed", exc_info=task.exception())
