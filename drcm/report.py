@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from drcm import __version__
 from drcm.clock import wall
 from drcm.config.model import Alerts, Cluster, Node
-from drcm.control import TIMEOUT, Answer, ask_all, ask_local
 from drcm.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DrcmError, PeerError
 from drcm.paths import Paths, paths
 from drcm.reportview import Health, Item, Source, document, headline, tables
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from drcm.control import Answer
 
 EXIT_UNKNOWN = 3  # as Nagios plug-ins say it; no node answered
 CODES = {Health.HEALTHY: EXIT_OK, Health.DEGRADED: EXIT_FAILED, Health.UNKNOWN: EXIT_UNKNOWN}
@@ -109,16 +110,15 @@ def gather(here: Paths, node: str | None = None) -> Item:
 
 def _ask_any(here: Paths) -> Asked:
     """This node's daemon, else the first of the others that answers."""
-    try:
-        return Asked(ask_local(here.socket, STATUS, TIMEOUT))
-    except PeerError as error:
-        trouble = error.what
+    asked = _ask_here(here)
+    if asked.status is not None:
+        return asked
     try:
         cluster = _cluster(here)
         others = [node for node in cluster.voters if node.hostname != _hostname()]
-        return _ask_remote(here, cluster, others, (trouble,))
+        return _ask_remote(here, cluster, others, asked.troubles)
     except DrcmError as error:
-        return Asked(None, (trouble, error.what.splitlines()[0]))
+        return Asked(None, (*asked.troubles, error.what.splitlines()[0]))
 
 
 def _ask_node(here: Paths, name: str) -> Asked:
@@ -129,6 +129,12 @@ def _ask_node(here: Paths, name: str) -> Asked:
         raise DrcmError(f"{name}: no such node in {here.config}", f"It names: {known}.", EXIT_USAGE)
     if node is not None and node.hostname != _hostname():
         return _ask_remote(here, cluster, [node], ())
+    return _ask_here(here)
+
+
+def _ask_here(here: Paths) -> Asked:
+    from drcm.control import TIMEOUT, ask_local
+
     try:
         return Asked(ask_local(here.socket, STATUS, TIMEOUT))
     except PeerError as error:
@@ -138,6 +144,7 @@ def _ask_node(here: Paths, name: str) -> Asked:
 def _ask_remote(here: Paths, cluster: Cluster, nodes: Sequence[Node], troubles: tuple[str, ...]) -> Asked:
     from drcm.cluster.transport.keys import load
     from drcm.cluster.transport.tls import client_context
+    from drcm.control import TIMEOUT, ask_all
 
     where = {node.name: (node.keep_alive_ip, cluster.server.tcpport) for node in nodes}
     answers = ask_all(where, client_context(load(here.auth)), STATUS, TIMEOUT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -12,17 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
+from smtp_server import Mailbox, here, port, serving  # the fixtures are used by name
 
 from drcm.alerts import channels, dispatcher, spool
 from drcm.alerts.alert import alert, custom
@@ -30,63 +26,12 @@ from drcm.alerts.channels import Mail
 from drcm.alerts.message import Origin
 from drcm.alerts.policy import Word
 from drcm.config.model import Alerts
-from drcm.paths import Paths, paths
+from drcm.paths import Paths
+
+__all__ = ["here", "port"]
 
 DEAD = alert("node-dead:cmnode2", "Node cmnode2 is DOWN", "Not heard for 2.0 s.")
 ORIGIN = Origin("NFS-CLUSTER1", "cmnode1")
-
-
-@dataclass
-class Mailbox:
-    """An aiosmtpd handler that keeps what it is given, and refuses whoever is called `bad`."""
-
-    got: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
-
-    async def handle_RCPT(
-        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
-    ) -> str:
-        if address.startswith("bad"):
-            return "550 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
-        parsed = message_from_bytes(envelope.content, policy=default)
-        assert isinstance(parsed, EmailMessage)
-        self.got.append((list(envelope.rcpt_tos), parsed))
-        return "250 kept"
-
-    @property
-    def subjects(self) -> list[str]:
-        return [str(message["Subject"]) for _, message in self.got]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(port: int, **options: Any) -> Iterator[Mailbox]:
-    mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        yield mailbox
-    finally:
-        controller.stop()
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Paths:
-    names = {"CONFIG": "cm.cfg", "AUTH_DIR": "auth", "STATE_DIR": "state", "RUN_DIR": "run"}
-    return paths({f"DRCM_{name}": str(tmp_path / file) for name, file in names.items()})
 
 
 @pytest.fixture
@@ -379,137 +324,3 @@ def test_a_password_that_others_can_read_is_not_used(here: Paths, encrypted: tup
     outcome = dispatcher.raise_alert(here, config, DEAD, ORIGIN)
     assert f"chmod 600 {config.smtp_password_file}" in outcome.answers[0].error
     assert outcome.waiting == 1
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-def configured(here: Paths, port: int, alerts: str) -> None:
-    """A cm.cfg of two nodes, this host among them, with `alerts` in [CM_ALERTS]."""
-    node = "[CM_NODE]\nnodename = {}\nhostname = {}\nkeep_alive_ip = {}\n"
-    here.config.write_text(
-        node.format("cmnode1", os.uname().nodename, "127.0.0.2")
-        + node.format("cmnode2", "elsewhere", "127.0.0.1")
-        + "[CM_REPLICATION]\ncluster_name = NFS-CLUSTER1\n"
-        + f"[CM_ALERTS]\nsmtp_host = 127.0.0.1\nsmtp_port = {port}\n{alerts}\n"
-    )
-
-
-def drcm_alert(here: Paths, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    names = {"CONFIG": here.config, "STATE_DIR": here.state, "RUN_DIR": here.run}
-    environ = {**os.environ, **{f"DRCM_{name}": str(path) for name, path in names.items()}}
-    argv = [sys.executable, "-c", "import sys; from drcm.alerts.command import main; sys.exit(main())"]
-    return subprocess.run(
-        [*argv, *arguments], env=environ, input=given, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def test_test_says_what_each_channel_answered(here: Paths, port: int) -> None:
-    """Every address is tried, past throttle and spool; one that fails makes exit code 1."""
-    configured(here, port, "email = root, bad@example.org\nsms = 0171@sms.example")
-    with serving(port) as mailbox:
-        done = drcm_alert(here, "test")
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == [
-        "email root: OK, accepted",
-        "email bad@example.org: FAILED, 550 no such user",
-        "sms 0171@sms.example: OK, accepted",
-        "Not every channel works.",
-    ]
-    assert mailbox.got[0][1]["Subject"] == "[!ACTION!] Cluster Alert Test Message"
-    assert not here.state.exists()
-
-
-def test_test_where_all_is_well(here: Paths, port: int) -> None:
-    """Exit code 0, and the reminder that accepted is not received."""
-    configured(here, port, "email = root")
-    with serving(port):
-        done = drcm_alert(here, "test")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "email root: OK, accepted\nAccepted is not received: look whether it arrives.\n"
-
-
-def test_send_says_when_it_was_throttled_and_for_how_long(here: Paths, port: int) -> None:
-    """Other people's scripts get exit code 0 either way."""
-    configured(here, port, "email = root\nthrottle_hours = 2")
-    with serving(port) as mailbox:
-        first = drcm_alert(here, "send", "-s", "[!ACTION!] Backup failed", "-f", "-", given="no space\n")
-        second = drcm_alert(here, "send", "-s", "[!ACTION!] Backup failed")
-        other = drcm_alert(here, "send", "-s", "Disk slow", "-b", "sda")
-    assert [done.returncode for done in (first, second, other)] == [0, 0, 0]
-    assert first.stdout == "custom:Backup failed: open, sent.\n"
-    assert "throttled" in second.stdout
-    assert "the next message may go in 2 h" in second.stdout
-    assert mailbox.subjects == ["[!ACTION!] Backup failed", "[!ACTION!] Disk slow"]
-    assert "no space" in mailbox.got[0][1].get_content()
-
-
-def test_raise_list_resolve_flush(here: Paths, port: int) -> None:
-    """What the daemon runs as a child: noted while the server is down, listed, told later."""
-    configured(here, port, "email = root")
-    down = drcm_alert(here, "raise", "node-dead:cmnode2", "-s", "Node cmnode2 is DOWN")
-    assert down.returncode == 0
-    assert down.stdout == "node-dead:cmnode2: open, 1 messages wait in the spool.\n"
-    assert "refused" in down.stderr
-    listed = drcm_alert(here, "list")
-    assert "critical  node-dead:cmnode2" in listed.stdout
-    assert "1 messages could not be sent yet" in listed.stdout
-    told = json.loads(drcm_alert(here, "list", "--json").stdout)
-    assert (told["schema"], told["alerts"][0]["key"], told["unsent"]) == (1, "node-dead:cmnode2", 1)
-    with serving(port) as mailbox:
-        assert drcm_alert(here, "flush").stdout == "Sent to 1 recipients; 0 messages wait.\n"
-        over = drcm_alert(here, "resolve", "node-dead:cmnode2", "-b", "Heard again.")
-    assert over.stdout == "node-dead:cmnode2: resolved, sent.\n"
-    assert len(mailbox.got) == 2
-    assert drcm_alert(here, "list").stdout == "No open alerts.\n"
-
-
-def test_without_recipients_it_says_so(here: Paths, port: int) -> None:
-    """One line, its cure, exit code 78; what the daemon raises is noted all the same."""
-    configured(here, port, "")
-    for verb in (("test",), ("send", "-s", "x"), ("flush",)):
-        done = drcm_alert(here, *verb)
-        assert done.returncode == 78
-        assert "[CM_ALERTS] names nobody to tell" in done.stderr
-    noted = drcm_alert(here, "raise", "guard:testfs", "-s", "Source is empty")
-    assert noted.returncode == 0
-    assert "noted; nobody is told" in noted.stdout
-    assert "guard:testfs" in drcm_alert(here, "list").stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("send",), 2),
-        (("send", "-s", " \n "), 2),
-        (("raise", "x", "-s", "y"), 2),
-        (("send", "-s", "x", "-f", "/no"), 66),
-    ],
-)
-def test_wrong_use_is_said_in_words(here: Paths, port: int, arguments: tuple[str, ...], code: int) -> None:
-    """Usage errors end with 2, a missing file with 66, none with a traceback."""
-    configured(here, port, "email = root")
-    done = drcm_alert(here, *arguments)
-    assert done.returncode == code
-    assert "Traceback" not in done.stderr
-    assert "drcm-alert" in done.stderr or "-c:" in done.stderr
-
-
-def test_a_broken_config_mutes_nothing(here: Paths, port: int) -> None:
-    """What the daemon raises while cm.cfg has errors goes to whom the last good one named."""
-    configured(here, port, "email = root")
-    with serving(port) as mailbox:
-        drcm_alert(here, "flush")
-        here.config.write_text("[CM_SERVER\nudpport = x")
-        done = drcm_alert(here, "raise", "node-dead:cmnode2", "-s", "Node cmnode2 is DOWN")
-    assert (done.returncode, mailbox.subjects) == (0, ["[!ACTION!] Node cmnode2 is DOWN"])
-    assert "Going by the last good one" in done.stderr
-    assert "NFS-CLUSTER1, node cmnode1" in mailbox.got[0][1].get_content()
-
-
-def test_help_loads_nothing_heavy() -> None:
-    """--help imports neither smtplib nor ssl nor rich: it is quick."""
-    heavy = "import sys; from drcm.alerts import command; command._parser().format_help(); "
-    check = heavy + "print([m for m in ('smtplib', 'ssl', 'rich', 'email') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
