@@ -1,0 +1,210 @@
+"""Two or more drcm nodes on one machine: private state folders and a real sshd each, on 127.0.0.N.
+
+All listen on one port, as a cluster's sshds do. The forced command in a node's authorized_keys sets
+DRCM_STATE_DIR and its kin, so each sshd's drcm-gate is that node's. A set's roots have one path on all
+nodes, so each node's sshd and drcm-sync run in a mount namespace of their own with its tree bound there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+WAIT_SECONDS = 10.0
+
+
+def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """Wait for `condition`; its value. A deadline, not a sleep."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Node:
+    """One node: `run` starts a program in its place, `tree` is its side of the root."""
+
+    name: str
+    address: str
+    folder: Path
+    root: str
+    port: int
+    holder: subprocess.Popen[bytes] | None = None
+    sshd: subprocess.Popen[bytes] | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / "tree"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LC_ALL": "C.UTF-8",
+            "DRCM_CONFIG": str(self.folder.parent / "cm.cfg"),
+            "DRCM_AUTH_DIR": str(self.folder.parent / "auth"),
+            "DRCM_STATE_DIR": str(self.state),
+            "DRCM_RUN_DIR": str(self.folder / "run"),
+            **self.extra,
+        }
+
+    def inside(self) -> list[str]:
+        """The words that put a command into this node's mount namespace."""
+        assert self.holder is not None
+        return ["nsenter", "-t", str(self.holder.pid), "-m", "--"]
+
+    def run(self, *words: str, check: bool = False, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.inside(), *words],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=check,
+            timeout=seconds,
+        )
+
+    def sync(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """drcm-sync on this node."""
+        return self.run(str(BIN / "drcm-sync"), *arguments)
+
+    def start(self) -> None:
+        for made in (self.tree, self.state, self.folder / "run"):
+            made.mkdir(parents=True, exist_ok=True)
+        (self.state / "node").write_text(f"{self.name}\n")
+        hold = 'mount --make-rprivate / && mount --bind "$1" "$2" && echo ready && exec sleep infinity'
+        self.holder = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", hold, "sh", str(self.tree), self.root], stdout=subprocess.PIPE
+        )
+        assert self.holder.stdout is not None
+        assert self.holder.stdout.readline() == b"ready\n"
+        self._start_sshd()
+
+    def _start_sshd(self) -> None:
+        key = self.folder / "host_key"
+        if not key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        self.authorize(str(BIN / "drcm-gate"))
+        config = self.folder / "sshd_config"
+        lines = [
+            f"ListenAddress {self.address}:{self.port}",
+            f"HostKey {key}",
+            f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",
+            "PidFile none",
+            "StrictModes no",
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "PermitRootLogin yes",
+        ]
+        config.write_text("".join(f"{line}\n" for line in lines))
+        Path("/run/sshd").mkdir(exist_ok=True)
+        with (self.folder / "sshd.log").open("ab") as log:
+            self.sshd = subprocess.Popen(
+                [*self.inside(), "/usr/sbin/sshd", "-D", "-e", "-f", str(config)], stderr=log
+            )
+        until(self._answers)
+
+    def authorize(self, gate: str) -> None:
+        """Let the cluster's key start `gate` with this node's folders, and nothing else."""
+        moved = " ".join(
+            f"{name}={value}" for name, value in self.environ.items() if name.startswith("DRCM_")
+        )
+        public = (self.folder.parent / "auth" / "id_ed25519.pub").read_text().strip()
+        line = f'command="env {moved} {gate}",restrict {public}\n'
+        (self.folder / "authorized_keys").write_text(line)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection((self.address, self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def host_key(self) -> str:
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    def stop_sshd(self) -> None:
+        if self.sshd is not None:
+            self.sshd.send_signal(signal.SIGTERM)
+            self.sshd.wait(WAIT_SECONDS)
+            self.sshd = None
+
+    def stop(self) -> None:
+        self.stop_sshd()
+        if self.holder is not None:
+            self.holder.kill()
+            self.holder.wait(WAIT_SECONDS)
+            assert self.holder.stdout is not None
+            self.holder.stdout.close()
+            self.holder = None
+
+
+class World:
+    """Nodes, their common cm.cfg, key and known_hosts, and one root."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...] = ("alpha", "beta"), more: str = "") -> None:
+        self.folder = folder
+        self.root = folder / "testfs"
+        self.root.mkdir()
+        self.port = free_port()
+        auth = folder / "auth"
+        auth.mkdir(mode=0o700)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(auth / "id_ed25519")], check=True
+        )
+        self.nodes = {
+            name: Node(name, f"127.0.0.{number}", folder / name, str(self.root), self.port)
+            for number, name in enumerate(names, start=11)
+        }
+        self.write_config(more)
+        for node in self.nodes.values():
+            node.start()
+        self.write_known_hosts()
+
+    def write_config(self, more: str = "", kind: str = "mirror") -> None:
+        """`more`: further lines of [CM_SYNC]."""
+        first, *others = self.nodes
+        parts = ["[CM_SERVER]\nquorum = two_node\n", f"[CM_REPLICATION]\nssh_port = {self.port}\n"]
+        parts += [
+            f"[CM_NODE]\nnodename = {node.name}\nhostname = {node.name}.test\nkeep_alive_ip = {node.address}\n"
+            for node in self.nodes.values()
+        ]
+        parts.append(
+            f"[CM_SYNC]\nname = testfs\nprimary = {first}\nbackups = {', '.join(others)}\n"
+            f"{kind} = {self.root}\nschedule = */5 * * * *\n{more}"
+        )
+        (self.folder / "cm.cfg").write_text("\n".join(parts))
+
+    def write_known_hosts(self) -> None:
+        lines = [f"[{node.address}]:{self.port} {node.host_key}\n" for node in self.nodes.values()]
+        (self.folder / "auth" / "known_hosts").write_text("".join(lines))
+
+    def stop(self) -> None:
+        for node in self.nodes.values():
+            node.stop()
