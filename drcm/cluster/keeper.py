@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from drcm import clock
-from drcm.cluster.agents import netlink
 from drcm.cluster.lease_file import LeaseReader
+from drcm.cluster.releasing import Releasing
 
 LONGEST_SLEEP = 0.1  # seconds: a lease begins unseen for at most this
 IDLE_SECONDS = 60.0  # nothing held and no daemon: then it ends by itself
 PRIORITY = 20  # SCHED_RR, above the daemon's: it must run when the daemon spins
-
-
-@dataclass
-class Stopping:
-    """A stop command under way; `kill_at` by clock.now()."""
-
-    release: dict[str, Any]
-    process: subprocess.Popen[bytes]
-    kill_at: float
 
 
 class Keeper:
@@ -43,10 +31,8 @@ class Keeper:
 
     def __init__(self, run_dir: Path) -> None:
         self._reader = LeaseReader(run_dir / "lease")
-        self._report = run_dir / "keeper.json"
+        self._releasing = Releasing(run_dir / "keeper.json")
         self._done = {"address": 0.0, "rest": 0.0}  # phase -> the deadline already dealt with
-        self._stopping: list[Stopping] = []
-        self._did: list[dict[str, Any]] = []
         self._needed_at = clock.now()
 
     def tick(self) -> float:
@@ -55,81 +41,17 @@ class Keeper:
         for phase, deadline in deadlines.items():
             if deadline and self._done[phase] != deadline and clock.now() >= deadline:
                 self._done[phase] = deadline
-                self._release(phase)
-        self._attend()
+                self._releasing.begin([r for r in self._reader.held() if r.get("phase") == phase])
+        self._releasing.attend()
         pending = [d for phase, d in deadlines.items() if d and self._done[phase] != d]
-        if pending or self._stopping or _alive(lease.pid):
+        if pending or self._releasing.busy or _alive(lease.pid):
             self._needed_at = clock.now()
         return max(0.0, min([LONGEST_SLEEP, *(d - clock.now() for d in pending)]))
 
     @property
     def idle(self) -> bool:
+        """Whether nothing was held and no daemon lived for IDLE_SECONDS."""
         return clock.now() - self._needed_at > IDLE_SECONDS
-
-    def _release(self, phase: str) -> None:
-        """Start every release of `phase`; one that fails does not stop the others."""
-        for release in self._reader.held():
-            if release.get("phase") != phase:
-                continue
-            try:
-                self._note(release, self._begin(release))
-            except (OSError, KeyError, TypeError, ValueError) as error:
-                self._note(release, f"FAILED: {error!r}")
-
-    def _begin(self, release: dict[str, Any]) -> str:
-        if release["do"] == "delete-address":
-            count = netlink.remove_everywhere(release["ip"], tuple(release["devices"]))
-            return "deleted" if count else "was not there"
-        if release["do"] == "remove-crontab":
-            return _remove_crontab(Path(release["path"]), release["mark"])
-        if release["do"] == "run":
-            process = subprocess.Popen(release["argv"], stdin=subprocess.DEVNULL, start_new_session=True)
-            self._stopping.append(Stopping(release, process, clock.now() + float(release["timeout"])))
-            return "stopping"
-        raise ValueError(f"unknown release {release['do']}")
-
-    def _attend(self) -> None:
-        """See to the stop commands: kill what is late, and what a finished one left in its cgroup."""
-        for stopping in list(self._stopping):
-            late = clock.now() >= stopping.kill_at
-            if stopping.process.poll() is None and not late:
-                continue
-            self._stopping.remove(stopping)
-            code = stopping.process.returncode
-            _kill(stopping, late or code != 0)
-            self._note(stopping.release, "KILLED, too late" if late else f"exit code {code}")
-
-    def _note(self, release: dict[str, Any], outcome: str) -> None:
-        self._did = [*self._did[-99:], {"at": clock.now(), "release": release, "outcome": outcome}]
-        print(f"keeper: {release.get('do')} {release.get('ip') or release}: {outcome}", file=sys.stderr)
-        beside = self._report.with_suffix(".new")
-        with suppress(OSError):
-            beside.write_text(json.dumps(self._did))
-            beside.replace(self._report)
-
-
-def _kill(stopping: Stopping, failed: bool) -> None:
-    """KILL the stop command if it still runs, the cgroup always, the service where stopping it failed."""
-    if failed:
-        with suppress(ProcessLookupError):
-            os.killpg(stopping.process.pid, signal.SIGKILL)
-        if stopping.release.get("kill"):
-            with suppress(OSError, subprocess.TimeoutExpired):
-                subprocess.run(stopping.release["kill"], stdin=subprocess.DEVNULL, timeout=1.0, check=False)
-    if stopping.release.get("cgroup"):
-        with suppress(OSError):
-            Path(stopping.release["cgroup"], "cgroup.kill").write_text("1")
-
-
-def _remove_crontab(path: Path, mark: str) -> str:
-    """Remove it only if its first line says that it is ours."""
-    try:
-        if not path.read_bytes().startswith(mark.encode()):
-            return "left: not ours"
-    except FileNotFoundError:
-        return "was not there"
-    path.unlink(missing_ok=True)
-    return "removed"
 
 
 def _alive(pid: int) -> bool:

@@ -54,7 +54,7 @@ class AddressAgent:
 
     async def start(self) -> None:
         """Probe, add, announce. An address that is here already is adopted: lifetime only, no probe."""
-        self._let_go()
+        self.let_go()
         self._trouble = ""
         self._put_backs.clear()
         link, _ = self._interface()
@@ -69,7 +69,7 @@ class AddressAgent:
 
     async def stop(self) -> None:
         """Delete it from all its interfaces, whoever added it."""
-        self._let_go()
+        self.let_go()
         self._delete()
 
     async def running(self) -> bool:
@@ -166,7 +166,8 @@ class AddressAgent:
         asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._on_change)
         self._holding = True
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Watch and announce no more. The address itself stays, until its lifetime ends."""
         self._holding = False
         self._end_announcing()
         if self._monitor is not None:
@@ -197,7 +198,7 @@ class AddressAgent:
             self._trouble = (
                 f"{self.address.ip}: removed {PUT_BACK_LIMIT} times within a minute by somebody else"
             )
-            self._let_go()
+            self.let_go()
             return
         self._put_backs.append(now)
         self._put(quietly=True)

@@ -34,7 +34,9 @@ class ApplicationAgent:
         self._marker = Path(server.run_dir) / "applications" / name
         self._log = Path(server.log_dir) / "resources" / f"application-{name}.log"
         root = cgroup_root()
-        self._cgroup = root / "drcm" / f"application-{name}" if root else None
+        # The run directory tells two nodes on one kernel apart.
+        node = server.run_dir.strip("/").translate(_SAFE)
+        self._cgroup = root / "drcm" / node / f"application-{name}" if root else None
 
     async def start(self) -> None:
         """Run the start commands; remembered before, since a half-started one must be stopped too.
@@ -45,7 +47,7 @@ class ApplicationAgent:
             await self.watch()
             return
         self._remember()
-        await process.must(self.argv(self.application.start), START_SECONDS, self._log, self._joined())
+        await self._do("start", self.application.start, START_SECONDS, self._joined())
 
     async def stop(self) -> None:
         """Run the stop commands if we started it, then kill what is left of it.
@@ -56,7 +58,7 @@ class ApplicationAgent:
         if not await self.running():
             return
         try:
-            await process.must(self.argv(self.application.stop), STOP_SECONDS, self._log)
+            await self._do("stop", self.application.stop, STOP_SECONDS)
         except AgentError:
             if self._cgroup is None or not self._cgroup.exists():
                 raise
@@ -70,7 +72,7 @@ class ApplicationAgent:
     async def watch(self) -> None:
         """Run the ensure script: it looks, and starts what is missing."""
         if self.application.ensure and await self.running():
-            await process.must(self.argv(self.application.ensure), WATCH_SECONDS, self._log, self._joined())
+            await self._do("ensure", self.application.ensure, WATCH_SECONDS, self._joined())
 
     def releases(self) -> list[Release]:
         argv, timeout = self.argv(self.application.stop), stop_seconds(self._server)
@@ -90,6 +92,10 @@ class ApplicationAgent:
         user = ["--group", self.application.group] if self.application.group else []
         shell = ["--shell", self._server.bash_shell, "--session-command", text]
         return ["runuser", "--login", self.application.user, *user, *shell]
+
+    async def _do(self, action: str, command: str, timeout: float, cgroup: Path | None = None) -> None:
+        name = f"application {self.application.nickname}: {action}"
+        await process.must(self.argv(command), timeout, self._log, cgroup, name=name)
 
     def _remember(self) -> None:
         try:

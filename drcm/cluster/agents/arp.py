@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from contextlib import suppress
 
-from drcm.cluster.agents import neighbour, netlink
+from drcm.cluster.agents import neighbour, netlink, probing
 from drcm.errors import AgentError
 
 ETH_P_ARP = 0x0806
@@ -79,17 +78,10 @@ async def _probe(ip: str, link: netlink.Link, timeout: float, count: int) -> str
     if ":" in ip:
         return await neighbour.probe(ip, link, timeout, count)
     target = socket.inet_aton(ip)
+    question = packet(REQUEST, link.mac, bytes(4), NOBODY, target)
     with _open(link) as channel:
-        listening = asyncio.create_task(_listen(channel, target, link.mac))
-        try:
-            for _ in range(count):
-                channel.send(packet(REQUEST, link.mac, bytes(4), NOBODY, target))
-                with suppress(TimeoutError):
-                    return await asyncio.wait_for(asyncio.shield(listening), timeout / count)
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-    return None
+        listening = _listen(channel, target, link.mac)
+        return await probing.ask(lambda: channel.send(question), listening, timeout, count)
 
 
 async def _listen(channel: socket.socket, ip: bytes, own: bytes) -> str:

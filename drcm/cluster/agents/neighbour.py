@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from contextlib import suppress
 
-from drcm.cluster.agents import netlink
+from drcm.cluster.agents import netlink, probing
 
 ETH_P_IPV6 = 0x86DD
 SOLICITATION, ADVERTISEMENT = 135, 136
@@ -38,17 +37,9 @@ async def probe(ip: str, link: netlink.Link, timeout: float, count: int) -> str 
     packed = socket.inet_pton(socket.AF_INET6, ip)
     asked = socket.inet_pton(socket.AF_INET6, "ff02::1:ff00:0")[:13] + packed[13:]
     icmp = struct.pack("!BBHI", SOLICITATION, 0, 0, 0) + packed
+    question = frame(link.mac, bytes(16), asked, icmp)
     with _receiver(link) as receiver, _sender(link) as sender:
-        listening = asyncio.create_task(_listen(receiver, packed))
-        try:
-            for _ in range(count):
-                sender.send(frame(link.mac, bytes(16), asked, icmp))
-                with suppress(TimeoutError):
-                    return await asyncio.wait_for(asyncio.shield(listening), timeout / count)
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-    return None
+        return await probing.ask(lambda: sender.send(question), _listen(receiver, packed), timeout, count)
 
 
 async def _listen(channel: socket.socket, ip: bytes) -> str:

@@ -61,13 +61,18 @@ async def run(
 
 
 async def must(
-    argv: Sequence[str], timeout: float, log: Path | None = None, cgroup: Path | None = None
+    argv: Sequence[str],
+    timeout: float,
+    log: Path | None = None,
+    cgroup: Path | None = None,
+    *,
+    name: str = "",
 ) -> Ended:
-    """`run`, and AgentError with the last lines of output unless it exits with 0."""
+    """`run`, and AgentError with the last lines of output unless it exits with 0. `name` tells what it is."""
     ended = await run(argv, timeout, log=log, cgroup=cgroup)
     if ended.code != 0:
         raise AgentError(
-            f"{' '.join(argv)}: exit code {ended.code}: {ended.tail or 'no output'}",
+            f"{name or ' '.join(argv)}: exit code {ended.code}: {ended.tail or 'no output'}",
             f"See {log}." if log else "",
         )
     return ended

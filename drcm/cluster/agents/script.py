@@ -124,7 +124,7 @@ class ScriptAddressAgent(AddressAgent):
         self._server = server
 
     async def stop(self) -> None:
-        self._let_go()
+        self.let_go()
         await self._script().do("stop", STOP_SECONDS)
         self._delete()
 

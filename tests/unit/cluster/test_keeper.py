@@ -1,0 +1,220 @@
+"""The keeper against a real daemon-like process that is stopped, killed, or well."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from drcm import clock
+from drcm.cluster import keeper as module
+from drcm.cluster.agents import netlink
+from drcm.cluster.agents.crontab import MARK
+from drcm.cluster.keeper import Keeper, ensure_keeper
+from drcm.cluster.lease_file import LeaseFile
+
+# Renews a lease of argv[2] seconds twenty times a second, as the daemon does.
+DAEMON = """
+import pathlib, sys, time
+from drcm import clock
+from drcm.cluster.lease_file import LeaseFile
+file = LeaseFile(pathlib.Path(sys.argv[1]) / "lease")
+while True:
+    file.write(clock.now() + float(sys.argv[2]), clock.now() + float(sys.argv[2]) + 0.2)
+    print(flush=True)
+    time.sleep(0.05)
+"""
+ADDRESS = {"phase": "address", "do": "delete-address", "ip": "10.9.0.50", "devices": ["nothere", "va"]}
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def keeper(run_dir, lan):
+    ensure_keeper(run_dir)
+    pid = _keeper_pid(run_dir)
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def daemon(run_dir, lan):
+    """Holds 10.9.0.50 with a lease of 0.5 s, renewed."""
+    netlink.put_address("10.9.0.50", 24, socket.if_nametoindex("va"), 60)
+    LeaseFile(run_dir / "lease").write_held([ADDRESS])
+    process = _daemon(run_dir)
+    yield process
+    _end(process)
+
+
+def _daemon(run_dir, seconds=0.5):
+    argv = [sys.executable, "-c", DAEMON, run_dir, str(seconds)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+def _end(process):
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def _keeper_pid(run_dir):
+    end = time.monotonic() + 5
+    wanted = ["-m", "drcm.cluster.keeper", str(run_dir), ""]
+    while time.monotonic() < end:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[1:] == wanted and (run_dir / "keeper.lock").exists():
+                return int(path.parent.name)
+    raise AssertionError("no keeper runs")
+
+
+def _did(run_dir):
+    path = run_dir / "keeper.json"
+    return [entry["outcome"] for entry in json.loads(path.read_text())] if path.exists() else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_daemon_that_hangs_or_dies_loses_its_address_when_its_lease_ends(
+    lan, until, run_dir, keeper, daemon, number
+):
+    assert "10.9.0.50" in lan.addresses()
+    began = clock.now()
+    daemon.send_signal(number)
+    until(lambda: "10.9.0.50" not in lan.addresses(), seconds=3)
+    assert 0.4 < clock.now() - began < 0.75
+    until(lambda: _did(run_dir) == ["deleted"])
+
+
+def test_a_renewed_lease_releases_nothing(lan, run_dir, keeper, daemon):
+    for _ in range(30):  # 1.5 s, three leases long
+        daemon.stdout.readline()
+        assert "10.9.0.50" in lan.addresses()
+    assert _did(run_dir) == []
+
+
+def test_a_daemon_that_comes_back_is_kept_and_watched_again(lan, until, run_dir, keeper, daemon):
+    daemon.kill()
+    until(lambda: _did(run_dir) == ["deleted"])
+    netlink.put_address("10.9.0.50", 24, socket.if_nametoindex("va"), 60)
+    again = _daemon(run_dir)
+    for _ in range(20):
+        again.stdout.readline()
+        assert "10.9.0.50" in lan.addresses()
+    _end(again)
+    until(lambda: "10.9.0.50" not in lan.addresses())
+
+
+def test_a_daemon_that_left_cleanly_has_nothing_released(lan, run_dir, keeper, daemon, until):
+    daemon.send_signal(signal.SIGSTOP)
+    LeaseFile(run_dir / "lease").write(0.0, 0.0)
+    end = clock.now() + 0.8
+    until(lambda: clock.now() > end)
+    assert "10.9.0.50" in lan.addresses()
+
+
+def test_only_one_keeper_runs_and_it_is_nobodys_child(run_dir, keeper):
+    ensure_keeper(run_dir)
+    ensure_keeper(run_dir)
+    done = subprocess.run([sys.executable, "-m", "drcm.cluster.keeper", run_dir], timeout=5, check=False)
+    assert done.returncode == 0
+    assert _keeper_pid(run_dir) == keeper
+    assert os.getsid(keeper) == keeper
+    assert os.sched_getscheduler(keeper) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+
+
+def test_the_rest_is_released_in_its_own_phase_and_late_ones_are_killed(run_dir, lan, tmp_path, until):
+    crontab, foreign = tmp_path / "user_crons", tmp_path / "theirs"
+    crontab.write_text(f"{MARK}/t\n")
+    foreign.write_text("0 0 * * * root x\n")
+    pid = tmp_path / "pid"
+    stubborn = f"trap '' TERM; echo $$ >{pid}; sleep 100 & wait; sleep 100"
+    file = LeaseFile(run_dir / "lease")
+    kill = ["touch", str(tmp_path / "killed")]
+    file.write_held([
+        ADDRESS,
+        {"phase": "rest", "do": "remove-crontab", "path": str(crontab), "mark": MARK},
+        {"phase": "rest", "do": "remove-crontab", "path": str(foreign), "mark": MARK},
+        {"phase": "rest", "do": "run", "argv": ["touch", str(tmp_path / "stopped")], "timeout": 5},
+        {"phase": "rest", "do": "run", "argv": ["sh", "-c", stubborn], "timeout": 0.4, "kill": kill},
+        {"phase": "rest", "do": "run", "argv": ["/nowhere"], "timeout": 1},
+        {"phase": "rest", "do": "something new"},
+    ])  # fmt: skip
+    file.write(clock.now() - 1, clock.now() + 0.2)
+    keeper = Keeper(run_dir)
+    keeper.tick()
+    assert crontab.exists()
+    until(lambda: keeper.tick() >= 0 and (tmp_path / "killed").exists())
+    until(lambda: keeper.tick() >= 0 and (tmp_path / "stopped").exists() and len(_did(run_dir)) == 9)
+    assert not crontab.exists()
+    assert foreign.exists()
+    outcomes = _did(run_dir)
+    assert outcomes[:3] == ["was not there", "removed", "left: not ours"]
+    assert sum("FAILED" in outcome for outcome in outcomes) == 2
+    assert "exit code 0" in outcomes
+    assert "KILLED, too late" in outcomes
+    until(lambda: keeper.tick() >= 0 and not Path(f"/proc/{pid.read_text().strip()}").exists())
+
+
+def test_each_deadline_is_dealt_with_once(run_dir, lan, tmp_path, until):
+    file = LeaseFile(run_dir / "lease")
+    argv = ["sh", "-c", f"echo x >>{tmp_path}/ran"]
+    file.write_held([{"phase": "rest", "do": "run", "argv": argv, "timeout": 5}])
+    file.write(0.0, clock.now() - 0.1)
+    keeper = Keeper(run_dir)
+    for _ in range(5):
+        keeper.tick()
+    until(lambda: keeper.tick() >= 0 and "exit code 0" in _did(run_dir))
+    assert (tmp_path / "ran").read_text() == "x\n"
+    file.write(0.0, clock.now() - 0.05)
+    until(lambda: keeper.tick() >= 0 and (tmp_path / "ran").read_text() == "x\nx\n")
+    until(lambda: keeper.tick() >= 0 and _did(run_dir).count("exit code 0") == 2)
+
+
+def test_it_sleeps_exactly_to_the_next_deadline(run_dir):
+    file = LeaseFile(run_dir / "lease")
+    keeper = Keeper(run_dir)
+    assert keeper.tick() == module.LONGEST_SLEEP
+    file.write(clock.now() + 0.03, clock.now() + 50)
+    assert 0.01 < keeper.tick() <= 0.03
+
+
+def test_it_ends_when_nothing_is_held_and_no_daemon_lives(run_dir, monkeypatch, until):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
+    _end(_daemon(run_dir, seconds=0.5))
+    began = clock.now()
+    keeper = Keeper(run_dir)
+    until(lambda: keeper.tick() >= 0 and keeper.idle)
+    assert clock.now() - began > 0.9  # its lease, 0.2 s for the rest, then IDLE_SECONDS
+
+
+def test_it_stays_while_a_daemon_lives(run_dir, monkeypatch, until):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+    LeaseFile(run_dir / "lease").write(0.0, 0.0)  # by this process, which lives
+    keeper = Keeper(run_dir)
+    end = clock.now() + 0.3
+    until(lambda: keeper.tick() >= 0 and clock.now() > end)
+    assert not keeper.idle
+
+
+def test_it_needs_little_and_imports_nothing_heavy(run_dir):
+    text = "import sys, drcm.cluster.keeper; print(*sorted(m for m in sys.modules if m in sys.argv[1:]))"
+    heavy = ["asyncio", "msgspec", "cryptography", "rich", "sh", "paramiko", "apscheduler", "drcm.config"]
+    assert subprocess.check_output([sys.executable, "-c", text, *heavy], text=True).strip() == ""
