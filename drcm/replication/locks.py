@@ -63,21 +63,18 @@ def seize(sets: Path, name: str, purpose: str) -> Iterator[Lock]:
 def evict(sets: Path, name: str) -> None:
     """End what holds the set's lock: TERM to its process group, KILL after 0.5 s.
 
-    LockedError if it is not free within 2 s (HISTORIES R8), or is held by my own process group.
+    My own process group is never hit, but waited for: another thread is about to let go.
+    LockedError if the lock is not free within 2 s (HISTORIES R8).
     """
     path = sets / f"{name}.lock"
-    start = now()
-    killed = False
-    holders = _holders(path)
-    _end(name, holders, signal.SIGTERM)
-    while holders:
-        if now() > start + DECLINE_SECONDS:
-            raise LockedError(f"{name}: declined: not free {DECLINE_SECONDS:.0f} s after KILL: {_who(path)}")
-        if now() > start + TERM_SECONDS and not killed:
-            killed = True
-            _end(name, holders, signal.SIGKILL)
+    begun = now()
+    signals = [(begun, signal.SIGTERM), (begun + TERM_SECONDS, signal.SIGKILL)]
+    while holders := _holders(path):
+        if now() > begun + DECLINE_SECONDS:
+            raise LockedError(f"{name}: declined: still locked after KILL: {_who(path)}, pids {holders}")
+        if signals and now() >= signals[0][0]:
+            _end(holders, signals.pop(0)[1])
         time.sleep(POLL_SECONDS)
-        holders = _holders(path)
 
 
 def _seized(sets: Path, name: str, purpose: str) -> Lock:
@@ -160,15 +157,12 @@ def _locks(pid: int, fd: str) -> bool:
         return any(line.startswith("lock:") and "FLOCK" in line for line in lines)
 
 
-def _end(name: str, holders: list[int], number: signal.Signals) -> None:
-    """Signal the holders' process groups. Mine is never among them: LockedError before anyone is hit."""
+def _end(holders: list[int], number: signal.Signals) -> None:
+    """Signal the process groups of `holders`, but for mine."""
     groups = set()
     for pid in holders:
         with contextlib.suppress(ProcessLookupError):
             groups.add(os.getpgid(pid))
-    if os.getpgid(0) in groups:
-        raise LockedError(f"{name}: declined: the lock is held by this very process group ({os.getpgid(0)})")
-    for group in groups:
+    for group in groups - {os.getpgid(0), 0, 1}:
         with contextlib.suppress(ProcessLookupError):
-            if group > 1:
-                os.killpg(group, number)
+            os.killpg(group, number)

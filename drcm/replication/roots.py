@@ -74,7 +74,7 @@ def read_marker(path: str | Path) -> tuple[str, Record | None]:
     DrcmError where there is one that can't be read.
     """
     place = Path(path) / PRIVATE / MARKER
-    value = state.read_json(place)
+    value = state.read_json(place) if os.path.isdir(path) else None
     if value is None:
         return "", None
     try:
