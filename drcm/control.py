@@ -37,7 +37,7 @@ class RefusedError(PeerError):
 
 
 def ask_local(path: Path, request: Request, timeout: float = TIMEOUT) -> Answer:
-    """The answer of this node's daemon: NotRunningError, RefusedError or PeerError after `timeout` at most."""
+    """The answer of this node's daemon: NotRunningError, RefusedError or PeerError after `timeout`."""
     with Connection.local(path, timeout) as connection:
         return connection.ask(request)
 
