@@ -6,13 +6,14 @@ The engine owns one `Care`; it holds the state of the groups and emits the engin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drcm.cluster import events as ev
-from drcm.cluster.handover import Handover, Step, backoff
 from drcm.cluster.holding import Holding
 from drcm.cluster.lease import Permit
+from drcm.cluster.lookout import Lookout
 from drcm.cluster.messages import Beat, GroupKey, Head, HoldState
+from drcm.cluster.moving import Moving
 from drcm.cluster.placement import diverged, keeps_in_conflict
 from drcm.cluster.spec import Group
 from drcm.config.model import Quorum
@@ -24,7 +25,6 @@ DECLINED_FOR = 60.0  # seconds after a failed start before this node tries again
 STUCK_RETRY = 10.0  # seconds between attempts to stop what would not stop
 AGREEMENT_WAIT = 10.0  # seconds for a majority to have a new generation
 WITHDRAWN_FOR = 5  # intervals before a group is claimed again
-LEAVE_LINGER = 5  # intervals: a leaving node still grants what it released
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,10 @@ class Care:
         self._failed: dict[GroupKey, Refusal] = {}
         self._orphaned: dict[GroupKey, float] = {}
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
-        self._handover_failures: dict[GroupKey, tuple[int, float]] = {}  # how many, not before
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
-        self._dead: set[str] = set()
-        self._nothing_held_since: float | None = None
+        self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now))
+        self.lookout = Lookout(engine)
 
     def adopt(self, keys: tuple[GroupKey, ...], lease_until: float, now: float) -> None:
         """Go on with what a former daemon on this kernel held under a lease that has not ended."""
@@ -60,6 +59,20 @@ class Care:
                 holding = self._claim(group, "this daemon was restarted and goes on", now)
                 holding.lease_until = lease_until
                 holding.enter(HoldState.STARTING, now)
+
+    def reconfigure(self, now: float) -> None:
+        """The groups may be others now."""
+        for key, holding in self.holdings.items():
+            group = self.engine.group(key)
+            if group is None or self.engine.spec.me not in group.candidates:
+                holding.begin_stop(now, "cm.cfg no longer has it here")
+            elif group != holding.group:
+                self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
+        known = {group.key for group in self.engine.spec.groups}
+        tables: list[dict[GroupKey, Any]] = [self.reasons, self._unfit, self._failed, self._orphaned]
+        for table in tables:
+            for key in [key for key in table if key not in known]:
+                del table[key]
 
     # --- answers to actions -------------------------------------------------------------------
 
@@ -98,8 +111,7 @@ class Care:
         for group in self.engine.spec.groups:
             if group.key not in self.holdings:
                 self._consider(group, now)
-        self._watch_nodes(now)
-        self._leave(now)
+        self.lookout.go_round(now)
 
     def declines(self, now: float) -> dict[GroupKey, str]:
         for key in [key for key, refusal in self._failed.items() if refusal.until <= now]:
@@ -172,7 +184,7 @@ class Care:
 
     def _drive(self, holding: Holding, now: float) -> None:
         permit = self._permit(holding, now)
-        if holding.state in (HoldState.STOPPING, HoldState.BLOCKED):
+        if holding.is_going_down:
             self._drive_down(holding, permit, now)
         elif not permit.allows(now) and holding.state is HoldState.CLAIMING:
             self._maybe_withdraw(holding, permit, now)
@@ -181,7 +193,7 @@ class Care:
             self._drive_down(holding, permit, now)
         else:
             self._drive_up(holding, now)
-            if holding.state is HoldState.STOPPING and holding.handover is None:
+            if holding.is_going_down and holding.handover is None:
                 self._drive_down(holding, permit, now)
 
     def _permit(self, holding: Holding, now: float) -> Permit:
@@ -233,7 +245,7 @@ class Care:
     def _lose(self, holding: Holding, why: str, now: float) -> None:
         if holding.state is HoldState.CLAIMING:
             return
-        if holding.state in (HoldState.STOPPING, HoldState.BLOCKED):
+        if holding.is_going_down:
             holding.hurry()
             return
         self.engine.emit(ev.Note(holding.group.key, f"releasing at once: {why}", "error"))
@@ -281,9 +293,13 @@ class Care:
     def _drive_running(self, holding: Holding, now: float) -> None:
         self._go_alone(holding, now)
         if holding.handover is None:
-            self._maybe_hand_over(holding, now)
+            self.moving.consider(holding, now)
         if holding.handover is not None:
-            self._drive_handover(holding, holding.handover, now)
+            self.moving.drive(holding, holding.handover, now)
+        if holding.state is HoldState.RUNNING:
+            self._say(
+                holding.group.key, "; ".join(filter(None, (f"running: {holding.reason}", holding.outlook)))
+            )
 
     def _go_alone(self, holding: Holding, now: float) -> None:
         """A writer that goes on without its peer says so in a new generation (rule 9)."""
@@ -299,100 +315,6 @@ class Care:
                 self._alone_asked.add(name)
                 engine.emit(ev.GoAlone(name))
 
-    # --- handing over -------------------------------------------------------------------------
-
-    def _maybe_hand_over(self, holding: Holding, now: float) -> None:
-        group, engine = holding.group, self.engine
-        _, not_before = self._handover_failures.get(group.key, (0, 0.0))
-        if engine.leaving_since is not None:
-            self._hand_over_leaving(holding, now)
-        elif engine.spec.failback and group.home != engine.spec.me and now >= not_before:
-            waiting = self._home_not_ready(group, now)
-            self._say(group.key, f"running: {holding.reason}; {waiting or 'going home'}")
-            if not waiting:
-                self._begin_handover(holding, group.home, "its home is back", now)
-
-    def _home_not_ready(self, group: Group, now: float) -> str:
-        """Why the group can't go home yet; empty where it can."""
-        engine, home = self.engine, group.home
-        if home not in engine.membership.peers or not engine.membership.is_heard(home, now):
-            return f"{home} is not heard"
-        peer = engine.membership.peers[home]
-        settled = engine.spec.dead_seconds + 2 * engine.spec.interval
-        if peer.beat is None or peer.beat.leaving or now - (peer.heard_since or now) < settled:
-            return f"{home} has been back for less than {settled:.1f} s"
-        if peer.beat.digest != engine.spec.digest:
-            return f"{home} has another cm.cfg: nothing moves between unequal configs"
-        if group.key in peer.beat.declines:
-            return f"{home} declines: {peer.beat.declines[group.key]}"
-        return ""
-
-    def _hand_over_leaving(self, holding: Holding, now: float) -> None:
-        """A leaving node hands its sets over; what has none it just stops and releases."""
-        takers = [name for name in holding.group.candidates if self._can_take(name, holding.group, now)]
-        if takers and holding.group.sets:
-            self._begin_handover(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
-        else:
-            holding.begin_stop(now, "leaving")
-
-    def _can_take(self, name: str, group: Group, now: float) -> bool:
-        engine = self.engine
-        if name == engine.spec.me or not engine.membership.is_heard(name, now):
-            return False
-        beat = engine.membership.peers[name].beat
-        if beat is None or beat.leaving or group.key in beat.declines or beat.digest != engine.spec.digest:
-            return False
-        return all(s in beat.sets and not beat.sets[s].problem for s in group.sets)
-
-    def _begin_handover(self, holding: Holding, to: str, why: str, now: float) -> None:
-        leaving = self.engine.leaving_since is not None
-        holding.handover = Handover(holding.group, to, why, now, leaving)
-        if not holding.group.sets:
-            holding.handover.enter(Step.STOPPING, now)
-        self.engine.emit(ev.Note(holding.group.key, f"handing over to {to}: {why}"))
-
-    def _drive_handover(self, holding: Holding, handover: Handover, now: float) -> None:
-        engine = self.engine
-        self._maybe_drop(holding, handover, now)
-        engine.emit(*handover.next_action(engine.new_op))
-        if handover.step is Step.STOPPING:
-            holding.enter(HoldState.STOPPING, now)
-            self._drive_down(holding, None, now)
-        elif handover.step is Step.AGREEING:
-            if all(engine.agreed(name, head, now) for name, head in handover.given.items()):
-                holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
-                self._drive_down(holding, None, now)
-        elif handover.dropped:
-            self._handover_failed(holding, handover, now)
-
-    def _maybe_drop(self, holding: Holding, handover: Handover, now: float) -> None:
-        engine = self.engine
-        if not handover.can_be_dropped:
-            return
-        late = handover.overdue(now)
-        if not engine.membership.is_heard(handover.to, now):
-            late = f"{handover.to} is not heard any more"
-        left = engine.leaving_since
-        if left is not None and now - left > engine.spec.leave_sync:
-            late = f"leave_sync ({engine.spec.leave_sync:.0f} s) is over"
-        if late:
-            engine.emit(ev.Note(holding.group.key, f"hand-over given up: {late}", "warning"))
-            handover.fail(late, now)
-
-    def _handover_failed(self, holding: Holding, handover: Handover, now: float) -> None:
-        key = holding.group.key
-        failures = self._handover_failures.get(key, (0, 0.0))[0] + 1
-        self._handover_failures[key] = (failures, now + backoff(failures))
-        holding.handover = None
-        if self.engine.leaving_since is not None:
-            text = (
-                f"{key} was not handed over ({handover.error}): its newest changes may be on this node alone"
-            )
-            self.engine.emit(ev.Problem(f"unsent:{key}", text))
-            holding.begin_stop(now, "leaving without a hand-over")
-        else:
-            holding.enter(HoldState.STARTING, now)
-
     # --- going down ---------------------------------------------------------------------------
 
     def _drive_down(self, holding: Holding, permit: Permit | None, now: float) -> None:
@@ -404,28 +326,11 @@ class Care:
         keep_sets = handover is not None and not holding.urgent
         self.engine.emit(*holding.stop_next(self.engine.new_op, keep_sets))
         if handover is not None and keep_sets and not holding.pending:
-            self._handover_stopped(holding, handover, now)
+            self.moving.writers_stopped(holding, handover, now)
         elif holding.is_down:
             self._finish(holding, now, f"released: {holding.stop_reason}")
         elif holding.is_stuck and holding.state is not HoldState.BLOCKED:
             self._blocked(holding, now)
-
-    def _handover_stopped(self, holding: Holding, handover: Handover, now: float) -> None:
-        """Only the sets are left: nothing writes any more."""
-        if handover.step is Step.STOPPING and holding.errors:
-            handover.fail(f"could not be stopped: {', '.join(holding.errors)}", now)
-            holding.errors.clear()
-        elif handover.step is Step.STOPPING and holding.group.sets:
-            handover.enter(Step.LAST, now)
-        elif handover.step is Step.STOPPING:
-            holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
-            self._finish(holding, now, f"released: {holding.stop_reason}")
-            return
-        self._drive_handover_stopped(holding, handover, now)
-
-    def _drive_handover_stopped(self, holding: Holding, handover: Handover, now: float) -> None:
-        if handover.step is not Step.STOPPING:
-            self._drive_handover(holding, handover, now)
 
     def _blocked(self, holding: Holding, now: float) -> None:
         key = holding.group.key
@@ -449,43 +354,6 @@ class Care:
         if holding.decline:
             self._failed[key] = Refusal(holding.decline, now + DECLINED_FOR)
         self.engine.emit(ev.Note(key, text), ev.Problem(f"failed-over:{key}", text, over=True))
-
-    # --- nodes, leaving, words ----------------------------------------------------------------
-
-    def _watch_nodes(self, now: float) -> None:
-        dead = set(self.engine.membership.unheard(now))
-        speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
-        for name in sorted(dead - self._dead):
-            self.engine.emit(ev.Note(name, f"{name} is not heard: dead", "warning"))
-            if speaks:
-                self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} does not answer"))
-        for name in sorted(self._dead - dead):
-            self.engine.emit(ev.Note(name, f"{name} is heard again"))
-            self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
-        self._dead = dead
-        self._probe_silent(now)
-
-    def _probe_silent(self, now: float) -> None:
-        """From half of T_dead on, does a silent peer's machine still answer? (two_node, HISTORIES E16)"""
-        spec, membership = self.engine.spec, self.engine.membership
-        if spec.quorum is not Quorum.TWO_NODE:
-            return
-        peer = membership.peers[spec.peers[0]]
-        if peer.heard_at is None or peer.beat is None or now - peer.heard_at < spec.dead_seconds / 2:
-            return
-        keys = tuple(key for key in peer.beat.claims if key not in self.holdings)
-        if keys:
-            self.engine.emit(ev.ProbeAddresses(peer.name, keys))
-
-    def _leave(self, now: float) -> None:
-        """When nothing is held any more, stay for a few beats to grant what was released, then go."""
-        engine = self.engine
-        if engine.leaving_since is None or self.holdings:
-            self._nothing_held_since = None
-            return
-        self._nothing_held_since = self._nothing_held_since or now
-        if now - self._nothing_held_since >= LEAVE_LINGER * engine.spec.interval:
-            engine.emit(ev.Left())
 
     def _say(self, key: GroupKey, reason: str) -> None:
         self.reasons[key] = reason

@@ -107,7 +107,7 @@ class Daemon:
         for event in self.sets.load():
             self.feed(event)
         if not self._begin.resumes:
-            await self.members.release_strays(self.engine.spec.groups, self._begin.adopt)
+            await self.members.release_strays(self.engine.spec.groups, self.engine.spec.keeps)
         self.feed(ev.Tick())
         self.sets.start()
 

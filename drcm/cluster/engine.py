@@ -156,6 +156,7 @@ class Engine:
     def _reconfigured(self, event: ev.Reconfigured, now: float) -> None:
         self.spec = event.spec
         self.membership.reconfigure(event.spec)
+        self.care.reconfigure(now)
 
     def _rejoin(self, why: str, now: float) -> None:
         """Release everything, take a new boot id, listen for one T_dead (rule 4)."""

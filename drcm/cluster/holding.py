@@ -46,6 +46,7 @@ class Holding:
     decline: str = ""  # what the others are told after it was stopped
     urgent: bool = False
     stop_reason: str = ""
+    outlook: str = ""  # what is to come: why it stays, or where it goes
     handover: Handover | None = None
     lease_until: float = 0.0
 
@@ -99,15 +100,39 @@ class Holding:
     # --- stopping -----------------------------------------------------------------------------
 
     def begin_stop(
-        self, now: float, reason: str, to: str = "", decline: str = "", urgent: bool = False
+        self,
+        now: float,
+        reason: str,
+        *,
+        to: str = "",
+        decline: str = "",
+        urgent: bool = False,
+        keep: frozenset[str] = frozenset(),
     ) -> None:
-        """From here on it only goes down. What was being started is stopped too."""
-        self.started += [m for m in self.pending if m not in self.started]
-        self.started.sort(key=self.group.members.index)
+        """From here on it only goes down, but for kinds in `keep`. What was being started is stopped too."""
+        order = {member: place for place, member in enumerate(self.group.members)}
+        up = {m for m in (*self.started, *self.pending) if m.partition(":")[0] not in keep}
+        self.started = sorted(up, key=lambda member: order.get(member, len(order)))
         self.pending.clear()
         self.stop_reason, self.release_to, self.decline = reason, to, decline
         self.urgent, self.handover = urgent, None
         self.enter(HoldState.STOPPING, now)
+
+    def regroup(self, group: Group, ops: Ops, now: float) -> list[Action]:
+        """cm.cfg changed: what is no longer in the group is stopped, what is new in it is started."""
+        gone = [m for m in self.started if m not in group.members]
+        self.group = group
+        actions: list[Action] = []
+        for member in gone:
+            self.pending[member] = op = ops()
+            actions.append(StopMember(group.key, member, op, urgent=False))
+        if self.state is HoldState.RUNNING and self.handover is None:
+            self.enter(HoldState.STARTING, now)
+        return actions
+
+    @property
+    def is_going_down(self) -> bool:
+        return self.state in (HoldState.STOPPING, HoldState.BLOCKED)
 
     def hurry(self) -> None:
         """The lease ended while it was being stopped: all the rest at once."""

@@ -76,11 +76,13 @@ class Members:
             if owner == group and member.up and isinstance(member.agent, AddressAgent):
                 member.agent.announce()
 
-    async def release_strays(self, groups: tuple[Group, ...], adopted: tuple[GroupKey, ...]) -> None:
-        """The first act of any start: stop what runs here without a lease (rule 4)."""
-        here = [g for g in groups if self.node.name in g.candidates and g.key not in adopted]
-        keys = [(g.key, m) for g in here for m in reversed(g.members) if not m.startswith("set:")]
-        jobs = [self._release_stray(group, member) for group, member in keys if not self._is_kept(member)]
+    async def release_strays(self, groups: tuple[Group, ...], kept: frozenset[str]) -> None:
+        """The first act of any start: stop what runs here without a lease (rule 4), but for `kept` kinds."""
+        left_alone = kept | {Kind.SET.value}
+        here = [g for g in groups if self.node.name in g.candidates]
+        keys = [(g.key, m) for g in here for m in reversed(g.members)]
+        strays = [(group, m) for group, m in keys if m.partition(":")[0] not in left_alone]
+        jobs = [self._release_stray(group, member) for group, member in strays]
         try:
             await asyncio.wait_for(asyncio.gather(*jobs), CLEANING_LIMIT)
         except TimeoutError:
@@ -94,15 +96,6 @@ class Members:
                 await agent.stop()
         except DrcmError as error:
             log.error("%s %s: %s", group, member, error)
-
-    def _is_kept(self, member: MemberKey) -> bool:
-        """Kinds that the node leaves running when its daemon leaves; outside the one-holder promise."""
-        kind = member.partition(":")[0]
-        return {
-            Kind.SERVICE: self.node.keep_services,
-            Kind.FILESYSTEM: self.node.keep_filesystems,
-            Kind.APPLICATION: self.node.keep_applications,
-        }.get(Kind(kind), False)
 
     def _new(self, group: GroupKey, member: MemberKey) -> Running:
         kind, _, nickname = member.partition(":")

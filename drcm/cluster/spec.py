@@ -43,6 +43,7 @@ class Spec:
     pings: bool = False  # ping_hosts are configured
     digest: str = ""
     epoch: int = 1
+    keeps: frozenset[str] = frozenset()  # kinds that go on running when this node leaves
 
     @property
     def lease_seconds(self) -> float:
@@ -73,7 +74,17 @@ def build_spec(cluster: Cluster, me: str) -> Spec:
         leave_sync=server.leave_sync,
         pings=bool(server.ping_hosts),
         digest=cluster.digest,
+        keeps=_keeps(cluster.node(me)),
     )
+
+
+def _keeps(node: Node) -> frozenset[str]:
+    flags = {
+        Kind.SERVICE: node.keep_services,
+        Kind.FILESYSTEM: node.keep_filesystems,
+        Kind.APPLICATION: node.keep_applications,
+    }
+    return frozenset(kind.value for kind, kept in flags.items() if kept)
 
 
 def resolve_quorum(wanted: Quorum, voters: int) -> Quorum:

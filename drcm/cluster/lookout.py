@@ -1,0 +1,61 @@
+"""What this node notices of the others, and its own leaving (DESIGN.md rules 8 and 9). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drcm.cluster import events as ev
+from drcm.config.model import Quorum
+
+if TYPE_CHECKING:
+    from drcm.cluster.engine import Engine
+
+LEAVE_LINGER = 5  # intervals: a leaving node still grants what it released
+
+
+class Lookout:
+    """Deaths, returns, signs of life of silent machines; the end of this node's own stay."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._dead: set[str] = set()
+        self._nothing_held_since: float | None = None
+
+    def go_round(self, now: float) -> None:
+        self._watch_nodes(now)
+        self._probe_silent(now)
+        self._leave(now)
+
+    def _watch_nodes(self, now: float) -> None:
+        dead = set(self.engine.membership.unheard(now))
+        speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
+        for name in sorted(dead - self._dead):
+            self.engine.emit(ev.Note(name, f"{name} is not heard: dead", "warning"))
+            if speaks:
+                self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} does not answer"))
+        for name in sorted(self._dead - dead):
+            self.engine.emit(ev.Note(name, f"{name} is heard again"))
+            self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
+        self._dead = dead
+
+    def _probe_silent(self, now: float) -> None:
+        """From half of T_dead on, does a silent peer's machine still answer? (two_node, HISTORIES E16)"""
+        spec, membership = self.engine.spec, self.engine.membership
+        if spec.quorum is not Quorum.TWO_NODE:
+            return
+        peer = membership.peers[spec.peers[0]]
+        if peer.heard_at is None or peer.beat is None or now - peer.heard_at < spec.dead_seconds / 2:
+            return
+        keys = tuple(key for key in peer.beat.claims if key not in self.engine.care.holdings)
+        if keys:
+            self.engine.emit(ev.ProbeAddresses(peer.name, keys))
+
+    def _leave(self, now: float) -> None:
+        """When nothing is held any more, stay for a few beats to grant what was released, then go."""
+        engine = self.engine
+        if engine.leaving_since is None or engine.care.holdings:
+            self._nothing_held_since = None
+            return
+        self._nothing_held_since = self._nothing_held_since or now
+        if now - self._nothing_held_since >= LEAVE_LINGER * engine.spec.interval:
+            engine.emit(ev.Left())

@@ -1,0 +1,129 @@
+"""Handing a running group to another living node: coming home, leaving (DESIGN.md rules 7, 8). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from drcm.cluster import events as ev
+from drcm.cluster.handover import Handover, Step, backoff
+from drcm.cluster.holding import Holding
+from drcm.cluster.messages import GroupKey, HoldState
+from drcm.cluster.spec import Group
+
+if TYPE_CHECKING:
+    from drcm.cluster.engine import Engine
+
+
+class Moving:
+    """The hand-overs of one node. `stop(holding, now)` carries on with stopping."""
+
+    def __init__(self, engine: Engine, stop: Callable[[Holding, float], None]) -> None:
+        self.engine = engine
+        self._stop = stop
+        self._failures: dict[GroupKey, tuple[int, float]] = {}  # how many in a row, no attempt before
+
+    def consider(self, holding: Holding, now: float) -> None:
+        group, engine = holding.group, self.engine
+        _, not_before = self._failures.get(group.key, (0, 0.0))
+        if engine.leaving_since is not None:
+            self._hand_over_leaving(holding, now)
+        elif engine.spec.failback and group.home != engine.spec.me and now >= not_before:
+            waiting = self._home_not_ready(group, now)
+            holding.outlook = waiting or "going home"
+            if not waiting:
+                self._begin(holding, group.home, "its home is back", now)
+
+    def _home_not_ready(self, group: Group, now: float) -> str:
+        """Why the group can't go home yet; empty where it can."""
+        engine, home = self.engine, group.home
+        if home not in engine.membership.peers or not engine.membership.is_heard(home, now):
+            return f"{home} is not heard"
+        peer = engine.membership.peers[home]
+        settled = engine.spec.dead_seconds + 2 * engine.spec.interval
+        if peer.beat is None or peer.beat.leaving or now - (peer.heard_since or now) < settled:
+            return f"{home} has been back for less than {settled:.1f} s"
+        if peer.beat.digest != engine.spec.digest:
+            return f"{home} has another cm.cfg: nothing moves between unequal configs"
+        if group.key in peer.beat.declines:
+            return f"{home} declines: {peer.beat.declines[group.key]}"
+        return ""
+
+    def _hand_over_leaving(self, holding: Holding, now: float) -> None:
+        """A leaving node hands its sets over; what has none it just stops and releases."""
+        takers = [name for name in holding.group.candidates if self._can_take(name, holding.group, now)]
+        if takers and holding.group.sets:
+            self._begin(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
+        else:
+            holding.begin_stop(now, "leaving", keep=self.engine.spec.keeps)
+
+    def _can_take(self, name: str, group: Group, now: float) -> bool:
+        engine = self.engine
+        if name == engine.spec.me or not engine.membership.is_heard(name, now):
+            return False
+        beat = engine.membership.peers[name].beat
+        if beat is None or beat.leaving or group.key in beat.declines or beat.digest != engine.spec.digest:
+            return False
+        return all(s in beat.sets and not beat.sets[s].problem for s in group.sets)
+
+    def _begin(self, holding: Holding, to: str, why: str, now: float) -> None:
+        leaving = self.engine.leaving_since is not None
+        holding.handover = Handover(holding.group, to, why, now, leaving)
+        if not holding.group.sets:
+            holding.handover.enter(Step.STOPPING, now)
+        self.engine.emit(ev.Note(holding.group.key, f"handing over to {to}: {why}"))
+
+    def drive(self, holding: Holding, handover: Handover, now: float) -> None:
+        engine = self.engine
+        self._drop_if_hopeless(holding, handover, now)
+        engine.emit(*handover.next_action(engine.new_op))
+        if handover.step is Step.STOPPING:
+            holding.enter(HoldState.STOPPING, now)
+            self._stop(holding, now)
+        elif handover.step is Step.AGREEING:
+            if all(engine.agreed(name, head, now) for name, head in handover.given.items()):
+                holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
+                self._stop(holding, now)
+        elif handover.dropped:
+            self._failed(holding, handover, now)
+
+    def _drop_if_hopeless(self, holding: Holding, handover: Handover, now: float) -> None:
+        engine = self.engine
+        if not handover.can_be_dropped:
+            return
+        late = handover.overdue(now)
+        if not engine.membership.is_heard(handover.to, now):
+            late = f"{handover.to} is not heard any more"
+        left = engine.leaving_since
+        if left is not None and now - left > engine.spec.leave_sync:
+            late = f"leave_sync ({engine.spec.leave_sync:.0f} s) is over"
+        if late:
+            engine.emit(ev.Note(holding.group.key, f"hand-over given up: {late}", "warning"))
+            handover.fail(late, now)
+
+    def _failed(self, holding: Holding, handover: Handover, now: float) -> None:
+        key = holding.group.key
+        failures = self._failures.get(key, (0, 0.0))[0] + 1
+        self._failures[key] = (failures, now + backoff(failures))
+        holding.handover = None
+        if self.engine.leaving_since is not None:
+            text = (
+                f"{key} was not handed over ({handover.error}): its newest changes may be on this node alone"
+            )
+            self.engine.emit(ev.Problem(f"unsent:{key}", text))
+            holding.begin_stop(now, "leaving without a hand-over", keep=self.engine.spec.keeps)
+        else:
+            holding.enter(HoldState.STARTING, now)
+
+    def writers_stopped(self, holding: Holding, handover: Handover, now: float) -> None:
+        """Only the sets are left: nothing writes any more."""
+        if handover.step is Step.STOPPING and holding.errors:
+            handover.fail(f"could not be stopped: {', '.join(holding.errors)}", now)
+            holding.errors.clear()
+        elif handover.step is Step.STOPPING and holding.group.sets:
+            handover.enter(Step.LAST, now)
+        elif handover.step is Step.STOPPING:
+            holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
+            self._stop(holding, now)
+            return
+        self.drive(holding, handover, now)
