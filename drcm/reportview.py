@@ -220,8 +220,14 @@ def _set_row(item: Item) -> tuple[str, ...]:
         span(lag) if isinstance(lag, int | float) else "-",
         str(item["last_good"] or "never"),
         f"due to {item['failback']}" if item["failback"] else "-",
-        ", ".join(_copy(target) for target in _targets(item)) or "-",
+        _copies(item),
     )
+
+
+def _copies(item: Item) -> str:
+    """What is known of the copies; only the writer knows."""
+    told = _targets(item) if item["role"] == "writer" else []
+    return ", ".join(_copy(target) for target in told) or "-"
 
 
 def _copy(target: Item) -> str:

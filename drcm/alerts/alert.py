@@ -31,8 +31,13 @@ class Kind(StrEnum):
     CONFIG_DIFFERS = "config-differs"
     KEY_UNKNOWN = "key-unknown"
     RESOURCE_FAILED = "resource-failed"
+    UNSENT = "unsent"
     TEST = "test"
     CUSTOM = "custom"
+
+
+# What happened once, and is over when it is said; all else lasts until it is resolved.
+EVENTS = (Kind.UNSENT, Kind.TEST, Kind.CUSTOM)
 
 
 class Severity(StrEnum):
@@ -43,7 +48,7 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-SEVERITIES = {
+SEVERITIES: dict[str, Severity] = {
     Kind.NODE_DEAD: Severity.CRITICAL,
     Kind.FAILED_OVER: Severity.WARNING,
     Kind.SET_FAILED: Severity.WARNING,
@@ -52,6 +57,7 @@ SEVERITIES = {
     Kind.CONFIG_DIFFERS: Severity.WARNING,
     Kind.KEY_UNKNOWN: Severity.WARNING,
     Kind.RESOURCE_FAILED: Severity.CRITICAL,
+    Kind.UNSENT: Severity.CRITICAL,
     Kind.TEST: Severity.INFO,
     Kind.CUSTOM: Severity.WARNING,
 }
@@ -66,12 +72,8 @@ class Alert:
     body: str = ""
 
     @property
-    def kind(self) -> Kind:
-        return kind_of(self.key)
-
-    @property
     def severity(self) -> Severity:
-        return SEVERITIES[self.kind]
+        return SEVERITIES.get(kind_of(self.key), Severity.WARNING)
 
 
 def alert(key: Key, subject: str, body: str = "") -> Alert:
@@ -90,10 +92,13 @@ def custom(subject: str, body: str = "") -> Alert:
 
 
 def check_key(key: Key) -> None:
-    """DrcmError where `key` isn't KIND:OBJECT of a known kind, on one printable line."""
+    """DrcmError where `key` isn't KIND:OBJECT on one printable line.
+
+    A kind that isn't in the list is taken as a lasting warning: better an odd alert than none.
+    """
     kind, colon, thing = key.partition(":")
-    good = kind in tuple(Kind) and colon and 0 < len(thing) <= OBJECT_LENGTH and one_line(key) == key
-    if not good:
+    good = re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind) and colon and 0 < len(thing) <= OBJECT_LENGTH
+    if not good or one_line(key) != key:
         raise DrcmError(
             f"{one_line(key)!r} is not an alert's key: expected KIND:OBJECT on one line",
             f"Such as node-dead:cmnode2. Kinds: {', '.join(Kind)}.",
@@ -101,13 +106,13 @@ def check_key(key: Key) -> None:
         )
 
 
-def kind_of(key: Key) -> Kind:
-    return Kind(key.partition(":")[0])
+def kind_of(key: Key) -> str:
+    return key.partition(":")[0]
 
 
 def is_lasting(key: Key) -> bool:
-    """Whether the problem goes on until it is resolved; what a script sends is over once it is said."""
-    return kind_of(key) not in (Kind.CUSTOM, Kind.TEST)
+    """Whether the problem goes on until it is resolved."""
+    return kind_of(key) not in EVENTS
 
 
 def one_line(text: str) -> str:

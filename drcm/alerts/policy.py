@@ -169,7 +169,7 @@ def next_word_in(problem: Problem, counted: Seconds, rules: Rules) -> Seconds:
 
 
 def _has_room(state: State, problem: Problem, word: Word) -> bool:
-    is_new = word is Word.OPEN and problem.last_sent is None and kind_of(problem.key) is not Kind.CUSTOM
+    is_new = word is Word.OPEN and problem.last_sent is None and kind_of(problem.key) != Kind.CUSTOM
     return is_new or len(_recent(state.sent, state.counted, HOUR)) < CEILING
 
 

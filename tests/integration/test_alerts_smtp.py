@@ -142,9 +142,12 @@ from drcm.alerts import dispatcher, ledger
 from drcm.alerts.alert import alert
 from drcm.config.model import Alerts
 from drcm.paths import paths
-import os
+import os, time
 if sys.argv[2] == "crash":
     ledger.save = lambda *_: os._exit(9)
+if sys.argv[2] == "slow":
+    save = ledger.save
+    ledger.save = lambda *all: (time.sleep(0.5), save(*all))
 config = Alerts(email=("root",), smtp_host="127.0.0.1", smtp_port=int(sys.argv[1]))
 outcome = dispatcher.raise_alert(paths(), config, alert(sys.argv[3], "subject"))
 print(outcome.word)
@@ -164,9 +167,9 @@ def said(process: Any) -> str:
 
 
 def test_processes_that_raise_at_once_make_one_mail(here: Paths, port: int) -> None:
-    """The throttle holds between processes."""
+    """The throttle holds between processes, however slow the disk is."""
     with serving(port) as mailbox:
-        children = [raising(here, port, "well") for _ in range(4)]
+        children = [raising(here, port, "slow") for _ in range(4)]
         words = sorted(said(child) for child in children)
     assert words == ["None", "None", "None", "open"]
     assert len(mailbox.got) == 1

@@ -112,6 +112,26 @@ def test_a_problem_that_comes_and_goes_is_told_once_a_throttle() -> None:
     assert sent[-1].word is Word.RESOLVED
 
 
+def test_the_end_of_flapping_is_told_as_soon_as_the_throttle_allows() -> None:
+    """It flapped until now: "resolved" comes a throttle after the last message, not after the last flap."""
+    story = Story()
+    told_at = moment = 0.0
+    while moment < told_at + 3.9 * HOUR:
+        sends = story.occurs(after=80) + story.over(after=80)
+        moment += 160
+        told_at = moment if sends else told_at
+    assert story.passes(0) == []
+    assert words(story.passes(0.1 * HOUR)) == [Word.RESOLVED]
+
+
+def test_a_clock_that_went_back_mutes_nothing() -> None:
+    """Negative time counts as none: the reminder comes when it is due."""
+    story = Story()
+    story.occurs()
+    story.passes(-1e8)
+    assert words(story.passes(4 * HOUR)) == [Word.REMINDER]
+
+
 def test_reopened_in_silence_is_told_when_the_throttle_ends() -> None:
     """An opening that was held back is owed: the operator doesn't go on believing that all is well."""
     story = Story()

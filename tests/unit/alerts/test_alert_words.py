@@ -47,11 +47,16 @@ def test_a_prefix_that_a_script_brings_is_not_doubled() -> None:
     assert custom("[!ACTION!] Cluster Alert Test Message").subject == "Cluster Alert Test Message"
 
 
-@pytest.mark.parametrize("key", ["", "node-dead", "node-dead:", "nonsense:x", "node-dead:a\nb", ":x"])
+@pytest.mark.parametrize("key", ["", "node-dead", "node-dead:", "No Kind:x", "node-dead:a\nb", ":x"])
 def test_a_key_is_kind_and_object(key: str) -> None:
     """Anything else is refused with what was expected."""
     with pytest.raises(DrcmError, match="KIND:OBJECT"):
         alert(key, "subject")
+
+
+def test_a_kind_of_another_version_is_told_as_a_warning() -> None:
+    """Better an odd alert than none."""
+    assert alert("brand-new:x", "s").severity is Severity.WARNING
 
 
 def test_every_kind_has_a_severity() -> None:
