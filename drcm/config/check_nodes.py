@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from drcm.config.build import Draft
 from drcm.config.faults import Faults
-from drcm.config.model import BackupRef, Kind, Node, ResourceRef
+from drcm.config.model import BackupRef, Cluster, Kind, Node, ResourceRef
 from drcm.config.schema import NODE_LISTS, SECTION_OF
 from drcm.config.settings import hint
 
@@ -28,6 +28,11 @@ def check_nodes(draft: Draft, faults: Faults) -> None:
     for node in draft.cluster.nodes:
         lists.check(node)
     _check_shared_addresses(draft, faults)
+
+
+def by_name(cluster: Cluster) -> dict[str, Node]:
+    """The nodes by name; of two with one name (a fault that is told) the first."""
+    return {node.name: node for node in reversed(cluster.nodes) if node.name}
 
 
 def _check_unique(draft: Draft, faults: Faults, key: str, value: Callable[[Node], str]) -> None:
@@ -78,8 +83,8 @@ class _Lists:
 
     def __init__(self, draft: Draft, faults: Faults) -> None:
         self.draft, self.faults = draft, faults
-        self.nodes = {node.name: node for node in draft.cluster.nodes}
-        self.own = {node.name: set(node.resources) for node in draft.cluster.nodes}
+        self.nodes = by_name(draft.cluster)
+        self.own = {name: set(node.resources) for name, node in self.nodes.items()}
         self.known: dict[Kind, dict[str, None]] = {kind: {} for kind in NODE_LISTS}
         for resource in draft.cluster.resources:
             self.known[resource.kind][resource.nickname] = None

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterator
 
 from drcm.config.build import Draft
+from drcm.config.check_nodes import by_name
 from drcm.config.faults import Faults
 from drcm.config.model import BackupRef, Crontab, Node, ResourceRef, SyncSet
 from drcm.config.settings import hint
@@ -26,7 +27,7 @@ CRON_PREFIX = "/etc/cron"  # /etc/cron.d, /etc/crontab, /etc/cron.daily ...
 
 def check_sets(draft: Draft, faults: Faults) -> None:
     """Everything about [CM_SYNC] that concerns more than one line."""
-    nodes = {node.name: node for node in draft.cluster.nodes if node.name}
+    nodes = by_name(draft.cluster)
     first: dict[str, int] = {}
     private = _Private(draft)
     for sync in draft.cluster.sets:
@@ -138,7 +139,7 @@ def _parents(path: str) -> Iterator[str]:
 def _check_backups_of_resources(sync: SyncSet, nodes: dict[str, Node], draft: Draft, faults: Faults) -> None:
     """What depends on a set starts only on its writer, so its backups must be the set's too (rule 6)."""
     primary = nodes.get(sync.primary)
-    if primary is None:
+    if primary is None or not sync.backups:
         return
     moving = set(primary.resources if sync.resources is None else sync.resources)
     for node in draft.cluster.voters:
@@ -166,7 +167,7 @@ def _check_bare_backups(
     taken = {
         name: {ResourceRef(ref.kind, ref.nickname) for ref in nodes[name].backups if ref.home == sync.primary}
         for name in sync.backups
-        if name in nodes
+        if name in nodes and nodes[name].active and not nodes[name].witness and name != sync.primary
     }
     wanted = moving & set().union(*taken.values())
     for index, name in enumerate(sync.backups):

@@ -87,7 +87,8 @@ def _keyed(schema: KeySection, value: Any) -> list[str]:
         if not key.attribute:
             continue
         item = getattr(value, key.attribute)
-        one_a_line = key.many and isinstance(item, tuple) and key.name not in ("backups", "email", "sms")
+        # A list's own type shows all of it; a repeated key of single values (mirror) takes a line each.
+        one_a_line = key.many and key.type.blank != ()
         for part in item if one_a_line else (item,):
             lines.append(_setting(key.name, key.type.show(part)))
     return lines
