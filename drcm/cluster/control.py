@@ -70,8 +70,8 @@ class ControlServer:
             self._start(self._accept(sock))
 
     async def close(self) -> None:
-        """Stop listening, end every conversation, and remove the socket file."""
-        tasks = list(self._tasks)
+        """Stop listening, end every other conversation, and remove the socket file."""
+        tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
