@@ -216,6 +216,8 @@ class AddressAgent:
         began = clock.now()
         for seconds in self._announce_seconds:
             await asyncio.sleep(max(0.0, began + seconds - clock.now()))
+            if clock.now() >= self._lease():  # woken late: it may be another node's by now
+                return
             with suppress(AgentError, OSError):  # a device that went down for a moment
                 arp.announce(self.address.ip, self._interface()[0])
 
