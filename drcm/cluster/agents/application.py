@@ -30,12 +30,12 @@ class ApplicationAgent:
     def __init__(self, application: Application, server: Server) -> None:
         self.application = application
         self._server = server
-        name = application.nickname.translate(_SAFE)
+        name = application.nickname.translate(_SAFE)[:100]
         self._marker = Path(server.run_dir) / "applications" / name
         self._log = Path(server.log_dir) / "resources" / f"application-{name}.log"
         root = cgroup_root()
         # The run directory tells two nodes on one kernel apart.
-        node = server.run_dir.strip("/").translate(_SAFE)
+        node = server.run_dir.strip("/").translate(_SAFE)[-100:]
         self._cgroup = root / "drcm" / node / f"application-{name}" if root else None
 
     async def start(self) -> None:

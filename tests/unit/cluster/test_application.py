@@ -26,7 +26,12 @@ def server(folder):
     rc = folder / "rc"
     rc.write_text("export FROM_RC=sourced\n")
     rc.chmod(0o644)
-    return Server(run_dir=str(folder / "run"), log_dir=str(folder / "log"), bash_rc_file=str(rc))
+    yield Server(run_dir=str(folder / "run"), log_dir=str(folder / "log"), bash_rc_file=str(rc))
+    name = str(folder / "run").strip("/").replace("/", "_")[-100:]
+    for cgroup in (cgroup_root() or folder).glob(f"drcm/{name}/*/"):
+        cgroup.rmdir()
+    for cgroup in (cgroup_root() or folder).glob(f"drcm/{name}/"):
+        cgroup.rmdir()
 
 
 def _agent(server, start, stop="true", ensure="", user="nobody", nickname="app"):

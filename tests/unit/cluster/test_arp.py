@@ -99,3 +99,19 @@ def test_an_icmpv6_checksum_sums_up_with_its_pseudo_header():
     data = source + target + struct.pack("!II", len(sent), 58) + sent
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
+
+
+def test_an_announcement_is_one_request_and_one_reply_to_everybody(lan):
+    link = netlink.link("va")
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind(("va", 3))
+        wire.settimeout(2)
+        arp.announce("10.9.0.50", link)
+        sent: list[bytes] = []
+        while len(sent) < 2:  # among the kernel's own multicast
+            frame = wire.recv(2048)
+            sent += [frame] if frame[12:14] == b"\x08\x06" else []
+    assert [frame[:42] for frame in sent] == [
+        arp.packet(arp.REQUEST, link.mac, IP, arp.NOBODY, IP),
+        arp.packet(arp.REPLY, link.mac, IP, arp.BROADCAST, IP),
+    ]

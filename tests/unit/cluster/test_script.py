@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import time
@@ -110,6 +111,30 @@ def test_a_custom_address_script_brings_it_and_drcm_gives_it_a_lifetime(lan, ser
     asyncio.run(story())
     assert _calls(tmp_path) == [f"10.9.0.50 255.255.255.0 va {a}" for a in ("start", "stop")]
     assert [release["do"] for release in agent.releases()] == ["delete-address", "run"]
+
+
+def test_every_agent_tells_the_keeper_how_to_release_it_in_json(server):
+    resources = [
+        Address("a", "10.9.0.50", 24, ("va",), ""),
+        Address("b", "10.9.0.51", 24, ("va",), "/own.sh", "255.255.255.0"),
+        Crontab("c", "/t/user_crons", "/etc/cron.d", ""),
+        Crontab("d", "/t/user_crons", "/etc/cron.d", "/own.sh"),
+        Service("e", "apache2", "/own.sh"),
+        FileSystem("f", "nas:/data", "/data", "/own.sh"),
+        Application("g", "nobody", "nogroup", "true", "true"),
+    ]
+    told = json.loads(json.dumps([agent_for(resource, server).releases() for resource in resources]))
+    assert [[(release["phase"], release["do"]) for release in releases] for releases in told] == [
+        [("address", "delete-address")],
+        [("address", "delete-address"), ("address", "run")],
+        [("rest", "remove-crontab")],
+        [("rest", "run")],
+        [("rest", "run")],
+        [("rest", "run")],
+        [("rest", "run")],
+    ]
+    assert told[4][0]["argv"] == ["/own.sh", "apache2", "stop"]
+    assert told[4][0]["timeout"] == pytest.approx(60 - 42 - 2)  # T_dead - T_lease - 2 intervals
 
 
 def test_a_failed_script_is_an_error_with_its_last_words_and_its_log(server, tmp_path):
