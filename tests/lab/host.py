@@ -57,6 +57,7 @@ class Host:
         self._pid_descriptor = -1
         self._control: Control | None = None
         self._clock_faked = False
+        self._paused: dict[str, set[int]] = {}  # argument of pause() -> numbers stopped
         self.init_pid = 0  # of process 1, as the machine counts
         self._make_disk()
 
@@ -120,6 +121,7 @@ class Host:
         self._init = None
         os.close(self._pid_descriptor)
         self.services.clear()
+        self._paused.clear()
         self.lab.bridge.unplug(self.name)
 
     def _start_init(self) -> None:
@@ -238,27 +240,25 @@ class Host:
     def pids(self, matching: str = "") -> list[int]:
         """Processes of this host but its process 1, whose command line matches the regular expression."""
         self._need_power()
-        found: list[int] = []
-        for entry in Path(f"/proc/{self.init_pid}/root/proc").iterdir():
-            if entry.name.isdigit() and entry.name != "1":
-                with contextlib.suppress(OSError):  # it ended while we looked
-                    line = (
-                        entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    )
-                    if line and re.search(matching, line):
-                        found.append(int(entry.name))
-        return sorted(found)
+        numbers = [one for one in Path(f"/proc/{self.init_pid}/root/proc").iterdir() if one.name.isdigit()]
+        lines = {int(one.name): _command_line(one) for one in numbers if one.name != "1"}
+        return sorted(pid for pid, line in lines.items() if line and re.search(matching, line))
 
     def pause(self, matching: str = "") -> None:
         """SIGSTOP to every process, at once; or to those whose command line matches."""
-        self._signal(matching, signal.SIGSTOP)
+        if not matching:
+            self.kill(-1, signal.SIGSTOP)
+            return
+        stopped = self._paused.setdefault(matching, set())
+        while new := set(self.pids(matching)) - stopped:  # what they forked while we stopped them, too
+            for pid in new:
+                self.kill(pid, signal.SIGSTOP)
+            stopped |= new
 
     def resume(self, matching: str = "") -> None:
-        self._signal(matching, signal.SIGCONT)
-
-    def _signal(self, matching: str, number: int) -> None:
-        for pid in self.pids(matching) if matching else [-1]:
-            self.kill(pid, number)
+        """SIGCONT to every process; or to those that `pause(matching)` stopped, whatever they are now."""
+        for pid in self._paused.pop(matching, set()) if matching else {-1}:
+            self.kill(pid, signal.SIGCONT)
 
     def stop_service(self, name: str, timeout: float = 90.0) -> int:
         """SIGTERM, as an init system stops a service; its exit status. SIGKILL to its group if it stays."""
@@ -324,3 +324,14 @@ class Host:
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def _command_line(process: Path) -> str:
+    """Of a /proc/PID directory; "" for one that has ended."""
+    with contextlib.suppress(OSError):  # it ended while we looked
+        for _ in range(1000):
+            line = (process / "cmdline").read_bytes()
+            if line or (process / "stat").read_bytes().rpartition(b") ")[2][:1] in b"ZX":
+                return line.replace(b"\0", b" ").decode(errors="replace")
+            time.sleep(0.001)  # in the middle of its exec
+    return ""

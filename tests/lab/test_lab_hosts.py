@@ -85,8 +85,8 @@ def test_spawned_process_can_be_signalled_and_waited_for(pair: tuple[Host, Host]
 def test_orphans_are_reaped(pair: tuple[Host, Host]) -> None:
     """What a process leaves behind lives on as a daemon does, and is no zombie after its end."""
     one, _ = pair
-    one.run(["sh", "-c", "sleep 0.05 &"])
-    assert one.pids("^sleep 0.05")
+    one.run(["sh", "-c", "sleep 0.3 &"])
+    assert one.pids("sleep 0.3")
     wait_until(lambda: one.run(["ps", "-eo", "comm="]).stdout.count("sleep") == 0, 2, "no zombie")
 
 
@@ -94,8 +94,9 @@ def test_pause_and_resume(pair: tuple[Host, Host]) -> None:
     """A paused process stands still, alone or with all others of its host, and goes on when resumed."""
     one, _ = pair
     counter = one.directory / "count"
-    process = one.spawn(["sh", "-c", "while :; do echo; sleep 0.005; done"], stdout=counter)
-    for matching in ("echo", ""):
+    script = "import time\nwhile True: print(flush=True); time.sleep(0.005)"
+    process = one.spawn(["python3", "-S", "-c", script], stdout=counter)
+    for matching in ("flush=True", ""):
         wait_until(lambda: counter.exists() and counter.stat().st_size > 0, 2, "the counter to count")
         one.pause(matching)
         wait_until(lambda: _state(one, process.pid) == "T", 2, "the counter to stop")
