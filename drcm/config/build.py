@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -116,10 +116,10 @@ def _node(settings: Settings, faults: Faults) -> m.Node:
     )
 
 
-def _resources(sections: Iterable[Section], faults: Faults) -> Iterable[m.Resource]:
-    for section in sections:
-        schema = ROWS.get(section.name)
-        if schema is not None:
+def _resources(sections: Sequence[Section], faults: Faults) -> Iterable[m.Resource]:
+    """By kind, whatever the order of the sections: that one has no meaning."""
+    for name, schema in ROWS.items():
+        for section in (section for section in sections if section.name == name):
             yield from (_resource(entry, schema, faults) for entry in section.entries)
 
 

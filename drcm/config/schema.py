@@ -114,7 +114,10 @@ SERVER = KeySection(
         ),
         Key("last_man_standing", v.BOOL, "after a confirmed death a majority agrees to count fewer nodes"),
         Key(
-            "ping_hosts", v.ADDRESSES, "two nodes: routers whose answer shows that this side has the network"
+            "ping_hosts",
+            v.ADDRESSES,
+            "two nodes: routers whose answer shows that this side has the network",
+            many=True,
         ),
         Key("boot_wait", v.seconds(0, 3600), "after a machine's boot, wait this long for nodes never heard"),
         Key(

@@ -259,8 +259,8 @@ CASES = {
     ),
     "a directory in another set's": (
         "[CM_ALERTS]",
-        "[CM_SYNC]\nname = b\nprimary = two\nbackups = one\nresources = none\ncopy = /testfs/b #!\nevery = 5m\n"
-        "[CM_ALERTS]",
+        "[CM_SYNC]\nname = b\nprimary = two\nbackups = one\nresources = none\n"
+        "copy = /testfs/b #!\nevery = 5m\n[CM_ALERTS]",
         "ERROR - /testfs/b lies inside /testfs (line 33)",
     ),
     "a resource of another node": (

@@ -35,7 +35,8 @@ def test_comments(line: str, left: str) -> None:
 
 def test_sections_with_line_numbers() -> None:
     """Headings may hold blanks, repeat, and be in any case; every entry knows its line."""
-    text = "\ufeff# head\r\n[ CM_SERVER ]\r\nUdpPort = 5;\r\n\r\n[cm_services]\na, b=c, d # x\n[CM_SERVER]\nx=y=z\n"
+    text = "\ufeff# head\r\n[ CM_SERVER ]\r\nUdpPort = 5;\r\n\r\n"
+    text += "[cm_services]\na, b=c, d # x\n[CM_SERVER]\nx=y=z\n"
     sections, faults = read(text)
     assert faults == []
     assert [(s.name, s.line) for s in sections] == [("CM_SERVER", 2), ("CM_SERVICES", 5), ("CM_SERVER", 7)]
@@ -60,7 +61,7 @@ def test_sections_with_line_numbers() -> None:
     ],
 )
 def test_a_line_that_is_nothing(text: str, told: str) -> None:
-    """A line that is no heading, setting or row is told at its place, shortened, without its control codes."""
+    """A line that is no heading, setting or row is told at its place, shortened and printable."""
     _, faults = read(text)
     assert len(faults) == 1
     assert faults[0].startswith(told)

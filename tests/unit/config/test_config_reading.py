@@ -22,72 +22,10 @@ from drcm.config.model import (
 
 Read = Callable[[str], Draft]
 
-LEGACY = r"""
-# a file of 1.41
-[CM_SERVER]
-udpport = 5000;
-tcpport = 5001;
-dead_node_count = 60;    # one keep alive a second
-bind_to_keep_alive_ip = No
-run_dir = /var/run/drcm/
-cluster_user = drcm
-sudo_command = /usr/bin/sudo -u root
-logfile = other.log
-max_log_size = 2000000000;
-enable_logging = t
-log_level = 5
-[ CM_CRONTABS ]
-system, /etc/drcm/crontabs/system_crons, /etc/cron.d, /etc/drcm/resources/crontab.sh
-[CM_IPADDRS]
-cmnodef, 192.168.1.9, 255.255.255.0, 'ens192|eno8303', /etc/drcm/resources/ipv4addr.sh
-six, 2001:db8::9, 64, eth0:1, /opt/my/six.sh
-[CM_SERVICES]
-web, httpd, /etc/drcm/resources/service.sh
-[CM_APPLICATIONS]
-ldm, ldm:users, ldmadmin clean; ldmadmin start, ldmadmin stop; ldmadmin delqueue
-pod, app:app, ~/start \#1, ~/stop, if [ -f ~/up ]; then ~/up; fi
-[CM_FILESYSTEMS]
-data, nfs1:/export/data, /data/, /etc/drcm/resources/nfs.sh
-[CM_CRONTABS]
-user, /etc/drcm/crontabs/user_crons, /etc/cron.d, /etc/drcm/resources/crontab.sh
-[CM_NODE]
-nodename = cmnode1   # any name
-hostname = cmnode1.example.org
-keep_alive_ip = 192.168.1.1
-node_is_active = 1
-keep_services = 1
-keep_filesystems = 0
-ipapddrs_check = 10;
-crontabs_check = 20
-node_crontabs = user,system
-node_floating_ip_addrs = cmnodef, six
-node_services = web
-node_applications = ldm
-node_applications = pod
-node_filesystems = data
-[CM_NODE]
-nodename = cmnode2
-hostname = cmnode2.example.org
-keep_alive_ip = 192.168.1.2
-ipaddr_check = 11
-node_services = web
-node_backup_crontabs = cmnode1:user, cmnode1:system
-node_backup_floating_ip_addrs = cmnode1:cmnodef,cmnode1:six
-node_backup_services =
-node_backup_applications = cmnode1:ldm
-node_backup_filesystems = cmnode1:data
-[CM_NODE]
-nodename = cmnode3
-hostname = cmnode3.example.org
-keep_alive_ip = 192.168.1.3
-ipaddrs_check = 12
-witness = yes
-"""
 
-
-def test_a_whole_file_of_1_41(draft_of: Read) -> None:
+def test_a_whole_file_of_1_41(draft_of: Read, legacy: str) -> None:
     """All sections, keys, spellings, comments, `;` and repeated sections of LEGACY.md are understood."""
-    cluster = draft_of(LEGACY).cluster
+    cluster = draft_of(legacy).cluster
     server = cluster.server
     assert (server.udpport, server.tcpport, server.bind_to_keep_alive_ip) == (5000, 5001, False)
     assert (server.run_dir, server.cluster_user, server.logfile) == ("/var/run/drcm", "drcm", "other.log")
@@ -96,6 +34,7 @@ def test_a_whole_file_of_1_41(draft_of: Read) -> None:
     scripts = "/etc/drcm/resources"
     assert cluster.resources == (
         Crontab("system", "/etc/drcm/crontabs/system_crons", "/etc/cron.d", f"{scripts}/crontab.sh", 16),
+        Crontab("user", "/etc/drcm/crontabs/user_crons", "/etc/cron.d", f"{scripts}/crontab.sh", 28),
         Address(
             "cmnodef", "192.168.1.9", 24, ("ens192", "eno8303"), f"{scripts}/ipv4addr.sh", "255.255.255.0", 18
         ),
@@ -112,7 +51,6 @@ def test_a_whole_file_of_1_41(draft_of: Read) -> None:
         ),
         Application("pod", "app", "app", "~/start #1", "~/stop", "if [ -f ~/up ]; then ~/up; fi", 24),
         FileSystem("data", "nfs1:/export/data", "/data", f"{scripts}/nfs.sh", 26),
-        Crontab("user", "/etc/drcm/crontabs/user_crons", "/etc/cron.d", f"{scripts}/crontab.sh", 28),
     )
     one, two, three = cluster.nodes
     assert (one.name, one.hostname, one.line) == ("cmnode1", "cmnode1.example.org", 29)
@@ -145,7 +83,8 @@ def test_the_new_sections(draft_of: Read, good: str) -> None:
     ).replace("witness = 1", "witness = 1\ntransport = tcp\nfence_command = /opt/off --node=three")
     text = text.replace(
         "mirror = /testfs\nschedule = */5 * * * *\n",
-        "mirror = /testfs\nmirror = /srv/www\ncopy = /usr/local\nwatch = 1\nexclude = *.tmp\nexclude = \\#*\\#\n"
+        "mirror = /testfs\nmirror = /srv/www\ncopy = /usr/local\nwatch = 1\n"
+        "exclude = *.tmp\nexclude = \\#*\\#\n"
         "max_delete = 10% or 1000\nmax_shrink = 20%\nmax_lag = 1h\ntrash_days = 7\nbwlimit = 5m\n"
         "resources = ip:front, user\nallow_live = 1\nfsync = y\n",
     )
