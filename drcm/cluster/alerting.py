@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 
 from drcm.cluster.events import Problem
 from drcm.cluster.programs import Programs
@@ -13,6 +14,7 @@ from drcm.errors import DrcmError
 log = logging.getLogger(__name__)
 
 QUEUE = 200  # problems; beyond that the oldest is dropped, the log has them all
+FLUSH_SECONDS = 60.0
 SUBJECTS = {
     "node-dead": "node {} is DOWN",
     "failed-over": "{} FAILED OVER",
@@ -26,22 +28,25 @@ SUBJECTS = {
 class Alerting:
     """A bounded queue of problems and the task that works it off."""
 
-    def __init__(self, programs: Programs, enabled: bool) -> None:
-        self._programs, self._enabled = programs, enabled
+    def __init__(self, programs: Programs, mails: bool) -> None:
+        """`mails`: somebody is to be told; else problems are only kept for drcm-report."""
+        self._programs, self._mails = programs, mails
         self._queue: deque[Problem] = deque(maxlen=QUEUE)
         self._open: set[str] = set()
+        self._over: set[str] = set()  # said to be over, once
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def problem(self, problem: Problem) -> None:
-        """Note it; what is over without having been open in this run is passed on once, to be sure."""
-        if problem.over and problem.key not in self._open:
+        """Note it. What is over is passed on once, also where it was open in a former run of the daemon."""
+        if problem.key in (self._over if problem.over else self._open):
             return
-        (self._open.discard if problem.over else self._open.add)(problem.key)
+        now_in, no_longer_in = (self._over, self._open) if problem.over else (self._open, self._over)
+        now_in.add(problem.key)
+        no_longer_in.discard(problem.key)
         log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
-        if self._enabled:
-            self._queue.append(problem)
-            self._wake.set()
+        self._queue.append(problem)
+        self._wake.set()
 
     async def close(self, seconds: float) -> None:
         """Let what is queued go out, but not for longer than `seconds`."""
@@ -53,20 +58,23 @@ class Alerting:
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), FLUSH_SECONDS)
+            if self._mails and not self._queue:
+                await self._run("flush")  # spooled mail, and reminders of what is still open
             self._wake.clear()
             while self._queue:
-                await self._send(self._queue[0])
+                await self._run(*arguments(self._queue[0]))
                 self._queue.popleft()
 
-    async def _send(self, problem: Problem) -> None:
+    async def _run(self, *words: str) -> None:
         try:
-            outcome = await self._programs.run("drcm-alert", *arguments(problem))
+            outcome = await self._programs.run("drcm-alert", *words)
         except (DrcmError, OSError) as error:
             log.error("drcm-alert could not be run: %s", error)
             return
         if outcome.code:
-            log.error("drcm-alert %s: exit %d: %s", problem.key, outcome.code, outcome.complaint)
+            log.error("drcm-alert %s: exit %d: %s", " ".join(words[:2]), outcome.code, outcome.complaint)
 
 
 def arguments(problem: Problem) -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
 DECLINED_FOR = 60.0  # seconds after a failed start before this node tries again
+ANSWER_FRESH = 4  # intervals: so long an answer to a probe shows that the machine lives
 STUCK_RETRY = 10.0  # seconds between attempts to stop what would not stop
 AGREEMENT_WAIT = 10.0  # seconds for a majority to have a new generation
 WITHDRAWN_FOR = 5  # intervals before a group is claimed again
@@ -160,13 +161,9 @@ class Care:
 
     def _address_answers(self, group: Group, now: float) -> bool:
         """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""
-        peers, dead = self.engine.membership.peers, self.engine.spec.dead_seconds
+        peers, fresh = self.engine.membership.peers, ANSWER_FRESH * self.engine.spec.interval
         for peer in peers.values():
-            if (
-                peer.name in group.candidates
-                and peer.answered_at is not None
-                and now - peer.answered_at < dead
-            ):
+            if peer.name in group.candidates and peer.answered_at and now - peer.answered_at < fresh:
                 self._say(group.key, f"{peer.name} is not heard, but its addresses answer: no takeover")
                 return True
         return False

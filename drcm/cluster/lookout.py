@@ -20,6 +20,7 @@ class Lookout:
         self.engine = engine
         self._dead: set[str] = set()
         self._nothing_held_since: float | None = None
+        self._probed_at = float("-inf")
 
     def go_round(self, now: float) -> None:
         self._watch_nodes(now)
@@ -47,7 +48,8 @@ class Lookout:
         if peer.heard_at is None or peer.beat is None or now - peer.heard_at < spec.dead_seconds / 2:
             return
         keys = tuple(key for key in peer.beat.claims if key not in self.engine.care.holdings)
-        if keys:
+        if keys and now - self._probed_at >= spec.interval:
+            self._probed_at = now
             self.engine.emit(ev.ProbeAddresses(peer.name, keys))
 
     def _leave(self, now: float) -> None:

@@ -90,10 +90,17 @@ class Situation:
         unsure = [name for name in waiting_for if not self.membership.is_heard(name, now)]
         if unsure:
             return Verdict(False, f"{unsure[0]} comes first and may only be late")
+        for name in group.candidates:
+            if name != self.spec.me and self._never_heard(name, now):
+                return Verdict(False, f"{name} was not heard yet and may hold it")
         patience = 2 * len(waiting_for) * self.spec.interval
         if orphaned_for < patience:
             return Verdict(False, f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it")
         return Verdict(True, f"it is this node's turn; {self._why_others_are_out(group, now)}")
+
+    def _never_heard(self, name: str, now: float) -> bool:
+        """Not since this node's start, and it has still time to speak."""
+        return self.membership.peers[name].heard_at is None and not self.membership.confirmed_dead(name, now)
 
     def _is_out(self, name: str, group: Group, now: float) -> bool:
         """Nobody need wait for `name`: it is dead, has left, or declines."""
