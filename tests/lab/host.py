@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from typing import IO, TYPE_CHECKING
 from tests.lab import services
 from tests.lab.errors import LabError, wait_until
 from tests.lab.keys import make_key
-from tests.lab.process import Control, Process
+from tests.lab.machine import Machine
+from tests.lab.process import Process
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
@@ -32,7 +32,6 @@ DIRECTORIES = (
     "/var/lib/drcm", "/var/log/drcm", "/var/spool/drcm", "/var/spool/cron",
 )  # fmt: skip
 MODES = {"/root/.ssh": 0o700, "/tmp": 0o1777}
-BOOT_SECONDS = 10.0
 FAKETIME = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 CLOCK_FILE = "/etc/lab-clock"
 
@@ -53,12 +52,9 @@ class Host:
         self.services: dict[str, Process] = {}
         self.ssh_key = make_key()
         self.host_key = make_key()
-        self._init: subprocess.Popen[bytes] | None = None
-        self._pid_descriptor = -1
-        self._control: Control | None = None
+        self._machine: Machine | None = None
         self._clock_faked = False
         self._paused: dict[str, set[int]] = {}  # argument of pause() -> numbers stopped
-        self.init_pid = 0  # of process 1, as the machine counts
         self._make_disk()
 
     def __repr__(self) -> str:
@@ -68,7 +64,12 @@ class Host:
 
     @property
     def is_on(self) -> bool:
-        return self._control is not None
+        return self._machine is not None
+
+    @property
+    def init_pid(self) -> int:
+        """Number of the host's process 1 on the real machine: /proc/NUMBER/root, /proc/NUMBER/net."""
+        return self._need_power().pid
 
     @property
     def mac(self) -> str:
@@ -80,7 +81,7 @@ class Host:
             raise LabError(f"{self.name} is on already")
         self.boots += 1
         self.directory.joinpath("boot_id").write_text(f"{uuid.uuid4()}\n")
-        self._start_init()
+        self._machine = self._boot()
         try:
             self.lab.bridge.plug(self.name, self.mac, self.init_pid)
             commands = f"address add {self.ip}/24 brd + dev eth0\nlink set dev eth0 up\n"
@@ -95,11 +96,14 @@ class Host:
 
         Returns that moment in seconds of CLOCK_BOOTTIME (`drcm.clock.now`).
         """
-        self._need_power()
+        machine = self._need_power()
         self.lab.bridge.set_carrier(self.name, up=False)
-        signal.pidfd_send_signal(self._pid_descriptor, signal.SIGKILL)
-        moment = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self._power_gone()
+        moment = machine.kill()
+        self._machine = None
+        machine.bury()
+        self.services.clear()
+        self._paused.clear()
+        self.lab.bridge.unplug(self.name)
         return moment
 
     def shutdown(self, timeout: float = 90.0) -> None:
@@ -112,48 +116,14 @@ class Host:
             wait_until(lambda: len(self.pids()) == 0, 5.0, f"the processes of {self.name} to end")
         self.power_cut()
 
-    def _power_gone(self) -> None:
-        assert self._control is not None
-        assert self._init is not None
-        self._control.close()
-        self._control = None
-        self._init.wait(BOOT_SECONDS)
-        self._init = None
-        os.close(self._pid_descriptor)
-        self.services.clear()
-        self._paused.clear()
-        self.lab.bridge.unplug(self.name)
-
-    def _start_init(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ready, ready_end = os.pipe()
+    def _boot(self) -> Machine:
         root = self.directory / "root"
         root.mkdir(exist_ok=True)
         spec = {
             "name": self.name, "root": str(root), "disk": str(self.disk), "directories": self.private,
             "boot_id": str(self.directory / "boot_id"), "keep": self._kept(),
-            "control": theirs.fileno(), "ready": ready_end,
         }  # fmt: skip
-        with theirs, (self.directory / "init.log").open("wb") as log:
-            self._init = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__).with_name("init.py")), json.dumps(spec)],
-                pass_fds=(theirs.fileno(), ready_end),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a ^C is for the lab; the hosts follow it
-            )
-        os.close(ready_end)
-        with open(ready, encoding="ascii") as lines:
-            pid, *rest = lines.read().split() or ["0"]
-        if rest != ["ready"]:
-            ours.close()
-            self._init.kill()
-            self._init.wait()
-            raise LabError(f"{self.name} does not boot: {(self.directory / 'init.log').read_text()[-2000:]}")
-        self.init_pid = int(pid)
-        self._pid_descriptor = os.pidfd_open(self.init_pid)
-        self._control = Control(ours)
+        return Machine(spec, self.log("init"))
 
     def _kept(self) -> list[str]:
         """Programs that would be hidden by a private directory, such as a checkout under /tmp."""
@@ -161,10 +131,10 @@ class Host:
         wanted = {str(REPOSITORY), sys.prefix, sys.base_prefix}
         return sorted(path for path in wanted if any(path.startswith(one + "/") for one in hiding))
 
-    def _need_power(self) -> Control:
-        if self._control is None:
+    def _need_power(self) -> Machine:
+        if self._machine is None:
             raise LabError(f"{self.name} is off")
-        return self._control
+        return self._machine
 
     # Programs
 
@@ -196,7 +166,7 @@ class Host:
             stdin.write(input.encode())
             stdin.seek(0)
             files = (stdin.fileno(), out.fileno(), err.fileno())
-            process = self._need_power().spawn(argv, self.environment(env), cwd, files)
+            process = self._need_power().control.spawn(argv, self.environment(env), cwd, files)
             try:
                 code = process.wait(timeout)
             except TimeoutError:
@@ -231,15 +201,14 @@ class Host:
             output = target if isinstance(target, int) else target.fileno()
             null = stack.enter_context(open(os.devnull, "rb"))
             files = (null.fileno(), output, output)
-            return self._need_power().spawn(argv, self.environment(env), cwd, files)
+            return self._need_power().control.spawn(argv, self.environment(env), cwd, files)
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Signal a process by its number on this host; -1 is all of them."""
-        self._need_power().kill(pid, number)
+        self._need_power().control.kill(pid, number)
 
     def pids(self, matching: str = "") -> list[int]:
         """Processes of this host but its process 1, whose command line matches the regular expression."""
-        self._need_power()
         numbers = [one for one in Path(f"/proc/{self.init_pid}/root/proc").iterdir() if one.name.isdigit()]
         lines = {int(one.name): _command_line(one) for one in numbers if one.name != "1"}
         return sorted(pid for pid, line in lines.items() if line and re.search(matching, line))
@@ -279,7 +248,6 @@ class Host:
         """Where a path of this host lies as seen from outside."""
         if any(path == one or path.startswith(one + "/") for one in self.private):
             return self.disk / path.lstrip("/")
-        self._need_power()
         return Path(f"/proc/{self.init_pid}/root{path}")
 
     def read(self, path: str) -> str:
@@ -306,6 +274,13 @@ class Host:
         services.write_files(self)
 
     # Faults
+
+    def unplug(self) -> None:
+        """Pull the network cable: no carrier, nothing in or out; the host runs on."""
+        self.lab.bridge.set_carrier(self.name, up=False)
+
+    def plug(self) -> None:
+        self.lab.bridge.set_carrier(self.name, up=True)
 
     def lose(self, percent: float) -> None:
         """Lose this share of the packets at random, each way; 0 ends it."""

@@ -74,6 +74,17 @@ def test_cut_and_heal(two_hosts: tuple[Host, Host], wired: Lab) -> None:
     assert one.run([*ping, two.ip]).returncode == 0
 
 
+def test_unplugged_cable(two_hosts: tuple[Host, Host]) -> None:
+    """A host without its cable has no carrier and reaches nobody, and does again when it is plugged in."""
+    one, two = two_hosts
+    one.unplug()
+    assert one.run(["cat", "/sys/class/net/eth0/carrier"]).stdout == "0\n"
+    assert one.run(["ping", "-c", "1", "-W", "0.2", two.ip], check=False).returncode != 0
+    one.plug()
+    wait_until(lambda: one.run(["cat", "/sys/class/net/eth0/carrier"]).stdout == "1\n", 2, "a carrier")
+    assert one.run(["ping", "-c", "1", "-W", "5", two.ip]).returncode == 0
+
+
 def test_one_way_cut(two_hosts: tuple[Host, Host], wired: Lab) -> None:
     """A one-way cut stops what the first sends to the second, and lets answers' direction live."""
     one, two = two_hosts
