@@ -232,8 +232,8 @@ def kill(pid: int, number: int) -> None:
 def spawn(message: dict[str, Any], descriptors: list[int]) -> int:
     os.chdir(message["cwd"])
     try:
-        return os.posix_spawnp(
-            message["argv"][0],
+        return os.posix_spawn(
+            shutil.which(message["argv"][0], path=message["env"].get("PATH", PATH)) or message["argv"][0],
             message["argv"],
             message["env"],
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(descriptors)],
@@ -260,7 +260,6 @@ def main() -> None:
         os.waitpid(child, 0)
         return
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ["PATH"] = PATH
     socket.sethostname(spec["name"])
     Root(spec).enter()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
