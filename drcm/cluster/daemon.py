@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCHEDULER_STUCK = 30.0  # seconds without a wake-up of its thread: let systemd start all anew
 KEEPER_LOOK = 5.0  # seconds between looks whether the keeper runs
 RENEW_SECONDS = 0.3  # addresses get their kernel lifetime again this often
 ALERTS_LAST = 3.0  # seconds that a leaving daemon waits for its alerts to go out
@@ -93,7 +95,8 @@ class Daemon:
         self._endpoint = self._open_endpoint()
         self._handle_signals()
         await self._begin_holding()
-        background = [self._loop.create_task(job) for job in (self._serve(), self._tend())]
+        await self._serve()
+        background = [self._loop.create_task(self._tend())]
         await self._left.wait()
         await self._end(background)
         return 0
@@ -128,9 +131,8 @@ class Daemon:
         self.scheduler = SetScheduler(self._due)
         self._schedule()
         self.scheduler.start()
-        for hosts in (self.cluster.server.ping_hosts,):
-            if hosts:
-                self._start_pinging(hosts)
+        if self.cluster.server.ping_hosts:
+            self._start_pinging(self.cluster.server.ping_hosts)
         gc.freeze()  # what start-up made stays: no long collection in the middle of a beat
         self.notifier.ready()
         log.info("drcm %s on %s is ready", __version__, self.me.name)
@@ -262,7 +264,8 @@ class Daemon:
         """The watchdog is fed only from here, on the main loop; the keeper is kept running."""
         looked = clock.now()
         while True:
-            self.notifier.watchdog()
+            if clock.now() - self.scheduler.last_wakeup < SCHEDULER_STUCK:
+                self.notifier.watchdog()
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
             if clock.now() - looked > KEEPER_LOOK:
                 looked = clock.now()
@@ -319,6 +322,7 @@ class Daemon:
         if self._timer is not None:
             self._timer.cancel()
         self._lease_file.write(0.0, 0.0)
+        self._lease_file.write_held([])
         await self.sets.close()
         await self.alerting.close(ALERTS_LAST)
         await self.programs.end_all()
@@ -343,6 +347,8 @@ def run(options: Options) -> int:
         for refusal in (raise_priority(), lock_memory()):
             if refusal:
                 log.warning("%s", refusal)
+        if sys.version_info < (3, 12):  # its default starts a thread for each child
+            asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
         return asyncio.run(_run(cluster, me, keys, here))
     finally:
         stop_logging()

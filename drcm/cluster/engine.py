@@ -173,13 +173,13 @@ class Engine:
         self._forget_old_releases(now)
         self._hear_claims(now)
         self.care.go_round(now)
+        self._out.insert(0, self.care.lease(now))  # before any start: the keeper reads it
         beat = self._make_beat(now)
         changed = self.beat is None or _state_of(beat) != _state_of(self.beat)
         if changed or now >= self._last_beat_at + self._beat_interval(now):
             self.beat = replace(beat, number=self.membership.new_number(now))
             self._last_beat_at = now
             self.emit(ev.SendBeat(self.beat))
-        self.emit(self.care.lease(now))
         self.deadline = self._next_deadline(now)
 
     def _hear_claims(self, now: float) -> None:
