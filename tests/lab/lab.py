@@ -38,7 +38,9 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.bridge = Bridge()
         self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-        (self.directory / "owner").write_text(_identity(os.getpid()))
+        note = self.directory / "owner.new"
+        note.write_text(_identity(os.getpid()))
+        note.rename(self.directory / "owner")  # whole or not there: another lab may be sweeping
         atexit.register(self.close)
 
     def __enter__(self) -> Lab:
