@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from drcm.config.build import Draft
 from drcm.config.faults import Faults
-from drcm.config.model import BackupRef, Cluster, Kind, Node, ResourceRef
+from drcm.config.model import BackupRef, Cluster, FileSystem, Kind, Node, ResourceRef
 from drcm.config.schema import NODE_LISTS, SECTION_OF
 from drcm.config.settings import hint
 
@@ -28,6 +28,7 @@ def check_nodes(draft: Draft, faults: Faults) -> None:
     for node in draft.cluster.nodes:
         lists.check(node)
     _check_shared_addresses(draft, faults)
+    _check_kept_file_systems(draft, faults)
 
 
 def by_name(cluster: Cluster) -> dict[str, Node]:
@@ -76,6 +77,31 @@ def _check_shared_addresses(draft: Draft, faults: Faults) -> None:
                 )
                 faults.error(line, text)
             home.setdefault(ref.nickname, node.name)
+
+
+def _check_kept_file_systems(draft: Draft, faults: Faults) -> None:
+    """A disk that stays mounted here while its backup mounts it is soon damaged (HISTORIES E20)."""
+    disks = {
+        fs.nickname: fs.source
+        for fs in draft.cluster.resources
+        if isinstance(fs, FileSystem) and ":" not in fs.source and not fs.source.startswith("//")
+    }
+    backed = {
+        (ref.home, ref.nickname)
+        for node in draft.cluster.voters
+        for ref in node.backups
+        if ref.kind is Kind.FILESYSTEM
+    }
+    key = NODE_LISTS[Kind.FILESYSTEM][0]
+    for node in draft.cluster.voters:
+        mounts = [ref.nickname for ref in node.resources if ref.kind is Kind.FILESYSTEM]
+        for index, nickname in enumerate(mounts):
+            if node.keep_filesystems and nickname in disks and (node.name, nickname) in backed:
+                text = (
+                    f"{key}: {nickname} ({disks[nickname]}) stays mounted when drcm stops here, its backup "
+                    "mounts it as well: set keep_filesystems = 0 if both see the same disk"
+                )
+                faults.warning(draft.at(node.line, key, index), text)
 
 
 class _Lists:

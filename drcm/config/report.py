@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from drcm.config import model as m
 from drcm.config.faults import Fault, Severity, has_errors
+from drcm.config.hostchecks import Host
 from drcm.config.load import Loaded, load_config
 from drcm.config.schema import ALERTS, NODE, NODE_LISTS, REPLICATION, ROWS, SERVER, SYNC, KeySection
 from drcm.config.template import write_template
@@ -19,14 +20,14 @@ from drcm.errors import EXIT_FAILED, EXIT_NO_INPUT, EXIT_OK, ConfigError
 EXIT_TEMPLATE_OR_WARNINGS = 2  # 1.41's: a template was written, or there are only warnings
 
 
-def check_config(path: Path, out: TextIO) -> int:
+def check_config(path: Path, out: TextIO, host: Host | None = None) -> int:
     """Every setting and fault of `path` to `out`; a template where there is no file.
 
     0 good, 1 errors, 2 warnings only or template written. `grep -i -E 'error|warn|fail|info'` picks
-    the faults and the last line, the summary.
+    the faults and the last line, the summary. `host`: look at that machine in place of this one.
     """
     try:
-        loaded = load_config(path)
+        loaded = load_config(path, host=host)
     except ConfigError as error:
         if error.exit_code == EXIT_NO_INPUT:
             return _offer_template(path, out)

@@ -413,6 +413,22 @@ def test_sets_on_different_nodes_may_share_a_directory(good: str, faults_of: Rea
     assert faults_of(text) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "kept", "warned"),
+    [("/dev/sdb1", 1, True), ("/dev/sdb1", 0, False), ("nfs:/export", 1, False), ("//smb/share", 1, False)],
+)
+def test_a_disk_is_not_mounted_twice(
+    good: str, faults_of: Read, source: str, kept: int, warned: bool
+) -> None:
+    """A file system that stays mounted while its backup mounts it is told, unless it is a server's."""
+    text = changed(good, "[CM_SERVICES]", f"[CM_FILESYSTEMS]\ndata, {source}, /data, nfs.sh\n[CM_SERVICES]")
+    text = changed(text, "node_crontabs = user", f"keep_filesystems = {kept}\nnode_filesystems = data")
+    text = changed(text, "node_backup_crontabs = one:user", "node_backup_filesystems = one:data")
+    found = [fault for fault in faults_of(text) if "INFO" not in fault]
+    assert len(found) == warned
+    assert not warned or found[0].startswith("17: WARNING - node_filesystems: data (/dev/sdb1) stays mounted")
+
+
 def test_an_ambiguous_resource_wants_its_kind(good: str, faults_of: Read) -> None:
     """A nickname of two kinds must be written with its kind."""
     text = changed(good, "web, httpd", "front, httpd")
