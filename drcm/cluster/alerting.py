@@ -42,9 +42,10 @@ class Alerting:
         if problem.key in (self._over if problem.over else self._open):
             return
         now_in, no_longer_in = (self._over, self._open) if problem.over else (self._open, self._over)
+        if problem.key in no_longer_in or not problem.over:
+            log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
         now_in.add(problem.key)
         no_longer_in.discard(problem.key)
-        log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
         self._queue.append(problem)
         self._wake.set()
 

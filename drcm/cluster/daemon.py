@@ -253,10 +253,12 @@ class Daemon:
     def _run_if_writer(self, name: str) -> None:
         from drcm.cluster.picture import role
 
-        found, _ = role(self.engine, name, clock.now())
+        now = clock.now()
+        found, _ = role(self.engine, name, now)
         giving = any(h.handover for h in self.engine.care.holdings.values() if name in h.group.sets)
+        heard = [peer.name for peer in self.engine.membership.heard(now)]
         if found == "writer" and not giving:
-            self.sets.run_scheduled(name)
+            self.sets.run_scheduled(name, [node for node in self.cluster.set(name).nodes if node in heard])
 
     # --- tending, reloading, ending ---------------------------------------------------------------
 

@@ -110,8 +110,10 @@ class Situation:
         return beat is not None and self.membership.is_heard(name, now) and group.key in beat.declines
 
     def _why_others_are_out(self, group: Group, now: float) -> str:
-        before = self.order(group, now)
-        before = before[: before.index(self.spec.me)]
+        order = self.order(group, now)
+        before = order[: order.index(self.spec.me)]
+        if self.spec.me != group.home and group.home not in before:
+            before.insert(0, group.home)
         words = [self._standing(name, group, now) for name in before]
         return "; ".join(words) if words else "it comes first"
 

@@ -110,10 +110,10 @@ class SetKeeping:
     def run_pass(self, action: ev.Pass) -> None:
         self._spawn(self._pass(action))
 
-    def run_scheduled(self, name: str) -> None:
-        """The set is due and this node writes it. One that still runs is not started twice."""
-        if name not in self._runs:
-            self._spawn(self._scheduled(name))
+    def run_scheduled(self, name: str, targets: list[str]) -> None:
+        """The set is due, this node writes it, `targets` are heard. What still runs is not started twice."""
+        if name not in self._runs and targets:
+            self._spawn(self._scheduled(name, targets))
 
     # --- how ------------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class SetKeeping:
     async def _store_head(self, name: str, head: Head) -> None:
         try:
             await self._work(self._write_head, name, head)
-            if any(s.name == name for s in self._own_sets()):
+            if (head.started or head.writer == self.me) and any(s.name == name for s in self._own_sets()):
                 await self._work(custody.hear, self.paths, name, generation_of(head))
                 await self._look(self.cluster.set(name))
         except DrcmError as error:
@@ -229,8 +229,8 @@ class SetKeeping:
         )
         self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
 
-    async def _scheduled(self, name: str) -> None:
-        self._judge(name, await self._sync(name))
+    async def _scheduled(self, name: str, targets: list[str]) -> None:
+        self._judge(name, await self._sync(name, *(word for node in targets for word in ("--target", node))))
         await self._look(self.cluster.set(name))
 
     async def _sync(self, name: str, *options: str) -> Outcome:
