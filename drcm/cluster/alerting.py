@@ -10,6 +10,7 @@ from contextlib import suppress
 from drcm.cluster.events import Problem
 from drcm.cluster.programs import Programs
 from drcm.errors import DrcmError
+from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,9 @@ SUBJECTS = {
 class Alerting:
     """A bounded queue of problems and the task that works it off."""
 
-    def __init__(self, programs: Programs, mails: bool) -> None:
+    def __init__(self, programs: Programs, paths: Paths, mails: bool) -> None:
         """`mails`: somebody is to be told; else problems are only kept for drcm-report."""
-        self._programs, self._mails = programs, mails
+        self._programs, self._paths, self._mails = programs, paths, mails
         self._queue: deque[Problem] = deque(maxlen=QUEUE)
         self._open: set[str] = set()
         self._over: set[str] = set()  # said to be over, once
@@ -65,8 +66,20 @@ class Alerting:
                 await self._run("flush")  # spooled mail, and reminders of what is still open
             self._wake.clear()
             while self._queue:
+                await asyncio.to_thread(self._record, self._queue[0])
                 await self._run(*arguments(self._queue[0]))
                 self._queue.popleft()
+
+    def _record(self, problem: Problem) -> None:
+        from drcm.history import History
+
+        kind, _, about = problem.key.partition(":")
+        try:
+            History(self._paths.history).record_event(
+                f"{kind}-over" if problem.over else kind, about, problem.text
+            )
+        except DrcmError as error:
+            log.warning("%s", error)
 
     async def _run(self, *words: str) -> None:
         try:

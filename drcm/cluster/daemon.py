@@ -81,7 +81,9 @@ class Daemon:
     async def run(self) -> int:
         """Start, serve until the node has left, end."""
         self._loop = asyncio.get_running_loop()
-        self.alerting = Alerting(self.programs, bool(self.cluster.alerts.email or self.cluster.alerts.sms))
+        self.alerting = Alerting(
+            self.programs, self.paths, bool(self.cluster.alerts.email or self.cluster.alerts.sms)
+        )
         self.members = Members(self.cluster, self.me, self.feed, self._lease_file, self._lease_until)
         self.sets = SetKeeping(
             cluster=self.cluster,

@@ -77,6 +77,8 @@ class SetKeeping:
 
     def start(self) -> None:
         self._spawn(self._keep_looking())
+        for sync_set in self._own_sets():
+            self._spawn(self._recall_last_good(sync_set.name))
 
     async def close(self) -> None:
         for task in [*self._tasks, *self._runs.values()]:
@@ -253,6 +255,18 @@ class SetKeeping:
         log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
         return outcome
 
+    async def _recall_last_good(self, name: str) -> None:
+        """When it was last synced by this node, also by hand or by a former daemon."""
+        from drcm.history import History
+
+        try:
+            row = await self._work(History(self.paths.history).last_good, name)
+        except DrcmError as error:
+            log.warning("%s: %s", name, error)
+            return
+        if row is not None and row.ended > self.last_good.get(name, row.started):
+            self.last_good[name] = row.ended
+
     def _judge(self, name: str, outcome: Outcome) -> None:
         """What a scheduled run's end means for the alerts."""
         if outcome.code == EXIT_OK:
@@ -281,6 +295,8 @@ class SetKeeping:
         if self._note_head(sync_set.name, look):
             await self._work(self._write_heads)
             self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
+        if former is not None and former != look:
+            await self._recall_last_good(sync_set.name)
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
 
