@@ -70,13 +70,14 @@ def reinit(paths: Paths, sync_set: SyncSet, node: str) -> Record:
         if record is None:
             raise RoleError(f"{sync_set.name}: not begun on {node}", f"drcm-sync {sync_set.name} --init")
         found = _describe(sync_set)
-        filled = [root.path for root in found if roots.inspect(root.path).entries]
-        marked = [path for path in filled if roots.inspect(path).uuid]
-        if len(marked) == len(found):
+        states = [roots.inspect(root.path) for root in found]
+        if all(one.uuid for one in states):
             raise GuardError(f"{sync_set.name}: all its directories carry their marker: nothing to do")
-        if filled and filled != marked:
-            raise _not_empty(sync_set.name, node, [path for path in filled if path not in marked])
-        blank = transitions.joiner(sync_set.name, record.set_uuid, node, found, adopted=bool(filled))
+        unknown = [one.path for one in states if one.entries and not one.uuid]
+        if unknown:
+            raise _not_empty(sync_set.name, node, unknown)
+        adopted = any(one.entries for one in states)
+        blank = transitions.joiner(sync_set.name, record.set_uuid, node, found, adopted=adopted)
         blank = replace(blank, chain=record.chain, serial=record.serial)
         return records.save(paths.sets, blank, fresh=sync_set.roots)
 
@@ -106,7 +107,7 @@ def _keep_partials(root: Path, label: str) -> list[str]:
         target = place / folder / name
         target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         (root / folder / roots.PARTIAL / name).rename(target)
-        kept.append(os.path.join(folder, name))
+        kept.append(os.path.normpath(os.path.join(folder, name)))
     if kept:
         listing = place.with_name(f"{label}.list")
         before = listing.read_bytes() if listing.exists() else b""
@@ -123,7 +124,7 @@ def _partials(root: Path) -> Iterator[tuple[str, str]]:
         if roots.PARTIAL in folders:
             folders.remove(roots.PARTIAL)
             for name in sorted(os.listdir(os.path.join(folder, roots.PARTIAL))):
-                yield os.path.normpath(here), name
+                yield here, name
 
 
 def _need_member(sync_set: SyncSet, node: str) -> None:
