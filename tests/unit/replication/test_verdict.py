@@ -163,6 +163,8 @@ def test_row_9_equal() -> None:
     given_back = generation(6, "A", at("g5", "40-aa"), started=False, why="handover")
     taker = record("A", given_back, G5, pos=at("g6"))
     assert told(taker, record("B", given_back, G5, pos=at("g5", "40-aa"))) == (9, VerdictKind.EQUAL)
+    worked = record("B", given_back, G5, pos=at("g5", "40-aa"), beyond=True)
+    assert told(taker, worked) == (5, VerdictKind.AHEAD)
     started = replace(taker, chain=(replace(given_back, started=True), G5), beyond=True)
     assert told(started, record("B", given_back, G5, pos=at("g5", "40-aa"))) == (4, VerdictKind.BEHIND)
 
