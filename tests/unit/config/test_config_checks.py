@@ -307,6 +307,14 @@ def test_a_fault_is_told_at_its_line(name: str, good: str, faults_of: Read) -> N
     assert found[0].startswith(f"{marked_line(text)}: {expected}"), found
 
 
+def test_the_last_good_values(good: str, faults_of: Read) -> None:
+    """A host route's netmask, five lost keep alives and 0.3 s are still fine."""
+    text = changed(good, "255.255.255.0", "32")
+    text = changed(text, "keep_alive_interval = 0.1", "keep_alive_interval = 0.06")
+    text = changed(text, "dead_node_count = 20", "dead_node_count = 5")
+    assert faults_of(text) == []
+
+
 def test_two_voters_are_told_the_cure(good: str, faults_of: Read) -> None:
     """Two nodes: a warning names the witness, another the ping hosts."""
     text = changed(good, "witness = 1", "node_is_active = 0")

@@ -47,6 +47,7 @@ def test_a_file_with_errors_gives_no_cluster(tmp_path: Path, good: str) -> None:
     ("data", "told"),
     [
         (b"[CM_NODE]\nnodename = a\0b\n", ":2: ERROR - a NUL byte: expected text"),
+        (b"\n\0", ":2: ERROR - a NUL byte"),
         (b"\x7fELF\0\0", ":1: ERROR - a NUL byte"),
         (b"[CM_NODE]\n\n# caf\xe9\n", ":3: ERROR - byte 0xe9 is not UTF-8"),
         (b"# x\n" * (LARGEST // 4 + 1), ":1: ERROR - more than 1 MiB"),

@@ -66,6 +66,7 @@ REFUSED: list[tuple[v.Type, str]] = [
     *((v.MAILS, text) for text in ("a b", "a@b@c", "a,,b", "<a@b>")),
     *((v.FILE_NAME, text) for text in ("", "a/b")),
     *((v.SERVICE, text) for text in ("", "-x", "a b", "../x")),
+    (v.FILLED, ""),
     (schema.TRANSPORT, "sctp"),
 ]
 
