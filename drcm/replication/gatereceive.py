@@ -17,7 +17,7 @@ from drcm.replication.gatecalls import LOCK_SECONDS, begun, begun_run, environme
 from drcm.replication.gaterequest import INDEX, NAME, checked, malformed
 from drcm.replication.generation import Record, Root
 
-ATTEMPT = re.compile(r"\d{1,6}")
+ATTEMPT = re.compile(r"[0-9]{1,6}")
 WHOLE = (EXIT_OK, 24)  # 24: files vanished at the source; the writer decides whether that was all
 INTERRUPTED = 20  # rsync's own code for "ended by a signal"
 

@@ -13,8 +13,8 @@ Answer = dict[str, Any]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 GENERATION = re.compile(r"[0-9A-Za-z]{1,64}")
-RUN = re.compile(r"\d{1,9}-[0-9a-f]{8}")
-INDEX = re.compile(r"\d{1,3}")
+RUN = re.compile(r"[0-9]{1,9}-[0-9a-f]{8}")
+INDEX = re.compile(r"[0-9]{1,3}")
 
 
 def malformed(what: str) -> DrcmError:

@@ -97,7 +97,7 @@ class Child:
             _err=err,
             _env=environment(),
             _pass_fds=self._keep_open,
-            _preexec_fn=_end_with_parent(os.getpid()),
+            _preexec_fn=_before_exec(os.getpid(), self._keep_open),
         )
         return running.process
 
@@ -192,10 +192,12 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def _end_with_parent(parent: int) -> Callable[[], None]:
-    """For the child, before exec: TERM comes when drcm-sync dies, even by KILL."""
+def _before_exec(parent: int, keep: Collection[int]) -> Callable[[], None]:
+    """For the child, before exec: `keep` lives on, and TERM comes when drcm-sync dies, even by KILL."""
 
     def arrange() -> None:
+        for descriptor in keep:
+            os.set_inheritable(descriptor, True)
         _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(128 + signal.SIGTERM)

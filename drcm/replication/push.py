@@ -26,7 +26,7 @@ from drcm.errors import (
 )
 from drcm.paths import Paths
 from drcm.replication import guards, outcome, plan, process, records, rsync, transitions, verdict
-from drcm.replication.generation import Record, Root, RunId, from_json, to_json
+from drcm.replication.generation import Given, Position, Record, Root, RunId, from_json, to_json
 from drcm.replication.openssh import Master, Server
 from drcm.replication.outcome import Kind, Outcome
 from drcm.replication.plan import Plan
@@ -120,7 +120,12 @@ class Push:
         return sum(self.plans.values(), Plan())
 
     def _nothing_to_do(self, seen: Seen) -> bool:
-        return seen.verdict.kind is VerdictKind.EQUAL and self.plan.is_empty
+        """The tree over there is what its last run left and this one would change nothing."""
+        given = self.record.given.get(self.node, Given())
+        last = Position(self.record.head.id, given.complete)
+        resting = seen.tree.pos == last and seen.tree.applying is None and given.begun == given.complete
+        quiet = seen.verdict.kind in (VerdictKind.EQUAL, VerdictKind.BEHIND)
+        return quiet and resting and self.plan.is_empty
 
     def _result(self, seen: Seen, seconds: float) -> TargetResult:
         total = self.plan

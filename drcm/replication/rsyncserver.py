@@ -17,11 +17,11 @@ from drcm.errors import EXIT_NO_PERMISSION, DrcmError
 PARTIAL_DIR = ".drcm-partial"
 
 # -logDtprAXHS as rsync sends them, n for a dry run, b for backup, then what the client is able to do
-_SHORT = re.compile(r"-(?P<letters>[bnlHogDtpAXrS]+)(?:e\d*\.[A-Za-z]*)?")
+_SHORT = re.compile(r"-(?P<letters>[bnlHogDtpAXrS]+)(?:e[0-9]*\.[A-Za-z]*)?")
 _EXACT = frozenset(
     {"--delete-delay", "--delay-updates", "--numeric-ids", "--fsync", "-@-1", "--modify-window=-1"}
 )
-_NUMBERED = re.compile(r"--(?:timeout|bwlimit|max-delete)=\d+|--info=[A-Z0-9,]+|--log-format=%i")
+_NUMBERED = re.compile(r"--(?:timeout|bwlimit|max-delete)=[0-9]+|--info=[A-Z0-9,]+|--log-format=%i")
 _DROPPED = frozenset({"--mkpath", "--backup"})  # a root that is gone is never made anew
 _DROPPED_WITH_VALUE = frozenset({"--backup-dir", "--temp-dir"})
 

@@ -7,6 +7,7 @@ nodes, so each node's sshd and drcm-sync run in a mount namespace of their own w
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from drcm.replication import records
+from drcm.replication.generation import Record, to_json
 
 BIN = Path(sys.executable).parent
 WAIT_SECONDS = 10.0
@@ -103,9 +107,9 @@ class Node:
         )
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == b"ready\n"
-        self._start_sshd()
+        self.start_sshd()
 
-    def _start_sshd(self) -> None:
+    def start_sshd(self) -> None:
         key = self.folder / "host_key"
         if not key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -120,6 +124,7 @@ class Node:
             "UsePAM no",
             "PasswordAuthentication no",
             "PermitRootLogin yes",
+            "SetEnv SHLVL=2",  # or bash reads ~/.bashrc: on a developer's machine that costs 300 ms a call
         ]
         config.write_text("".join(f"{line}\n" for line in lines))
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -168,7 +173,9 @@ class Node:
 class World:
     """Nodes, their common cm.cfg, key and known_hosts, and one root."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...] = ("alpha", "beta"), more: str = "") -> None:
+    def __init__(
+        self, folder: Path, names: tuple[str, ...] = ("alpha", "beta"), quorum: str = "two_node"
+    ) -> None:
         self.folder = folder
         self.root = folder / "testfs"
         self.root.mkdir()
@@ -182,17 +189,19 @@ class World:
             name: Node(name, f"127.0.0.{number}", folder / name, str(self.root), self.port)
             for number, name in enumerate(names, start=11)
         }
-        self.write_config(more)
+        self.quorum = quorum
+        self.write_config()
         for node in self.nodes.values():
             node.start()
         self.write_known_hosts()
 
     def write_config(self, more: str = "", kind: str = "mirror") -> None:
-        """`more`: further lines of [CM_SYNC]."""
+        """`more`: further lines of [CM_SYNC]; `kind` of the root: mirror or copy."""
         first, *others = self.nodes
-        parts = ["[CM_SERVER]\nquorum = two_node\n", f"[CM_REPLICATION]\nssh_port = {self.port}\n"]
+        parts = [f"[CM_SERVER]\nquorum = {self.quorum}\n", f"[CM_REPLICATION]\nssh_port = {self.port}\n"]
         parts += [
-            f"[CM_NODE]\nnodename = {node.name}\nhostname = {node.name}.test\nkeep_alive_ip = {node.address}\n"
+            f"[CM_NODE]\nnodename = {node.name}\nhostname = {node.name}.test\n"
+            f"keep_alive_ip = {node.address}\n"
             for node in self.nodes.values()
         ]
         parts.append(
@@ -208,3 +217,47 @@ class World:
     def stop(self) -> None:
         for node in self.nodes.values():
             node.stop()
+
+
+def good(node: Node, *arguments: str) -> str:
+    done = node.sync("testfs", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def report(node: Node, *arguments: str) -> dict[str, Any]:
+    """The only target's result."""
+    document = json.loads(node.sync("testfs", "--json", *arguments).stdout)
+    (target,) = document["targets"]
+    assert isinstance(target, dict)
+    return target
+
+
+def files(node: Node, below: str = ".") -> dict[str, str]:
+    """Names and contents of the tree, drcm's own left out."""
+    root = node.tree / below
+    found = (path for path in root.rglob("*") if path.is_file())
+    own = ".drcm" if below == "." else "no such folder"
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for path in found
+        if own not in path.relative_to(root).parts
+    }
+
+
+def record_of(node: Node) -> Record:
+    record = records.load(node.state / "sets", "testfs")
+    assert record is not None
+    return record
+
+
+def save(node: Node, record: Record) -> None:
+    """As a daemon on that node would: the record, and the marker in its own mount namespace."""
+    place = node.folder / "record.py"
+    place.write_text(
+        "import json, sys\nfrom pathlib import Path\nfrom drcm.replication import records\n"
+        "from drcm.replication.generation import from_json\n"
+        "records.save(Path(sys.argv[1]), from_json(json.loads(sys.argv[2])))\n"
+    )
+    done = node.run(sys.executable, str(place), str(node.state / "sets"), json.dumps(to_json(record)))
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,248 @@
+"""drcm-sync cut in the middle: by a promotion, a signal, a dead line; and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loopback import BIN, Node, World, files, good, record_of, report, save, until
+
+from drcm import errors
+from drcm.replication import transitions
+from drcm.replication.verdict import judge
+
+SIZE = 8_000_000  # bytes: at 200 kB/s far longer than any of these tests waits
+
+# What a daemon does to promote: take the set's lock from whoever holds it, then change the record.
+PROMOTE = """
+import sys
+from pathlib import Path
+from drcm.replication import records, transitions
+sets = Path(sys.argv[1])
+with records.seize(sets, "testfs", "promotion"):
+    tree = records.load(sets, "testfs")
+    promoted = transitions.promote(tree, tree.newest, "2" * 16, primary="alpha")
+    records.save(sets, transitions.start(promoted))
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def slow(world: World) -> Iterator[tuple[Node, Node, subprocess.Popen[str]]]:
+    """alpha in the middle of a slow run to beta: bytes flow, nothing is published yet."""
+    alpha, beta = world.nodes.values()
+    (alpha.tree / "first").write_text("one")
+    good(alpha, "--init")
+    good(alpha)
+    world.write_config("bwlimit = 200\n")
+    (alpha.tree / "big").write_bytes(os.urandom(SIZE))
+    (alpha.tree / "first").write_text("two")
+    running = subprocess.Popen(
+        [*alpha.inside(), str(BIN / "drcm-sync"), "testfs"],
+        env=alpha.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")))
+        yield alpha, beta, running
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+
+
+def rsyncs(world_folder: Path) -> list[int]:
+    """Live processes of this test's nodes: rsync, ssh and gates, known by our paths in their words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            named = os.fsencode(world_folder) in words
+            if named and any(word in words for word in (b"rsync\0", b"ssh\0-", b"drcm-gate", b"drcm-sync")):
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_promotion_ends_a_running_receive(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
+    """The new writer has the lock in 2 s; from then on the old one changes no byte of its tree."""
+    alpha, beta, running = slow
+    started = time.monotonic()
+    done = beta.run(sys.executable, "-c", PROMOTE, str(beta.state / "sets"))
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 5  # 2 s and two Python starts on a busy machine
+    assert files(beta) == {"first": "one"}
+    running.communicate(timeout=30)
+    assert running.returncode != 0
+    again = alpha.sync("testfs")
+    assert again.returncode == errors.EXIT_WRONG_ROLE
+    assert files(beta) == {"first": "one"}
+    record = record_of(beta)
+    assert record.is_writer
+    assert record.head.n == 2
+
+
+def test_a_paused_writer_wakes_after_its_own_death(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
+    """SIGSTOP in mid-transfer, a promotion, SIGCONT: not one byte of the stale run arrives."""
+    alpha, beta, running = slow
+    group = rsyncs(alpha.folder.parent)
+    senders = [pid for pid in group if b"--server" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for pid in senders:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = beta.run(sys.executable, "-c", PROMOTE, str(beta.state / "sets"))
+        assert done.returncode == 0, done.stderr
+        (beta.tree / "first").write_text("of beta")
+        before = {path: path.stat().st_mtime_ns for path in beta.tree.rglob("*")}
+    finally:
+        for pid in senders:
+            os.kill(pid, signal.SIGCONT)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert {path: path.stat().st_mtime_ns for path in beta.tree.rglob("*")} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_leaves_no_process_and_the_next_run_goes_on(
+    slow: tuple[Node, Node, subprocess.Popen[str]], world: World, number: signal.Signals
+) -> None:
+    """drcm-sync ends, its rsync and ssh with it, here and there; the same run is then completed."""
+    alpha, beta, running = slow
+    begun = record_of(alpha).given["beta"].begun
+    os.killpg(running.pid, number)
+    _, said = running.communicate(timeout=20)
+    assert "Traceback" not in said
+    assert running.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    until(lambda: not rsyncs(world.folder))
+    assert files(beta) == {"first": "one"}
+    applying = record_of(beta).applying
+    assert applying is not None
+    assert applying.run == begun
+    world.write_config()
+    assert report(alpha)["run"] == begun
+    assert (beta.tree / "big").read_bytes() == (alpha.tree / "big").read_bytes()
+    assert not list(beta.tree.rglob("big.*"))
+    assert record_of(beta).applying is None
+
+
+def test_a_dead_line_is_told_and_tried_again(
+    slow: tuple[Node, Node, subprocess.Popen[str]], world: World
+) -> None:
+    """The peer's sshd and gate die in mid-transfer: exit 69, nothing published, the next run completes."""
+    alpha, beta, running = slow
+    beta.stop_sshd()
+    for pid in rsyncs(world.folder):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"drcm-gate" in words or b"--server" in words:
+            os.kill(pid, signal.SIGKILL)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == errors.EXIT_UNAVAILABLE, said
+    assert files(beta) == {"first": "one"}
+    world.write_config()
+    beta.start_sshd()
+    good(alpha)
+    assert files(beta).get("first") == "two"
+
+
+def test_a_second_run_of_the_same_set_waits_its_turn(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
+    """Two runs never overlap: the second ends with 75 and names the first."""
+    alpha = slow[0]
+    done = alpha.sync("testfs")
+    assert done.returncode == errors.EXIT_LOCKED
+    assert "drcm-sync to beta" in done.stderr
+
+
+def test_files_that_come_and_go_while_it_runs(world: World) -> None:
+    """Files vanishing under way (24) are looked at again; the run ends well and is committed."""
+    alpha, beta = world.nodes.values()
+    churn = (
+        "i=0; while :; do i=$((i+1)); : > $1/tmp.$i; : > $1/d/tmp.$i; "
+        "rm -f $1/tmp.$((i-20)) $1/d/tmp.$((i-20)); done"
+    )
+    (alpha.tree / "d").mkdir()
+    for number in range(300):
+        (alpha.tree / "d" / f"file{number}").write_text("x" * 100)
+    good(alpha, "--init")
+    writer = subprocess.Popen(["sh", "-c", churn, "sh", str(alpha.tree)])
+    try:
+        for _ in range(3):
+            (alpha.tree / "d" / "file0").write_text(str(time.monotonic_ns()))
+            document = json.loads(alpha.sync("testfs", "--json").stdout)
+            assert document["exit_code"] == 0, document
+    finally:
+        writer.kill()
+        writer.wait()
+    assert (beta.tree / "d" / "file0").read_text() == (alpha.tree / "d" / "file0").read_text()
+    assert record_of(beta).applying is None
+
+
+def test_the_last_pass_of_a_hand_over_is_verified(world: World) -> None:
+    """--hand-over proves by a second dry run that nothing is left; a tree that still changes fails."""
+    alpha, beta = world.nodes.values()
+    (alpha.tree / "first").write_text("one")
+    good(alpha, "--init")
+    assert report(alpha, "--hand-over", "beta")["exit_code"] == 0
+    assert files(beta) == {"first": "one"}
+    writer = subprocess.Popen(["sh", "-c", "while :; do date +%N > $1/first; done", "sh", str(alpha.tree)])
+    try:
+        target = report(alpha, "--hand-over", "beta")
+    finally:
+        writer.kill()
+        writer.wait()
+    assert target["exit_code"] != 0
+    assert "still differs" in target["error"]
+    assert record_of(beta).applying is not None
+
+
+def test_a_copy_keeps_what_the_source_lost(world: World) -> None:
+    """A copy root never deletes on the backup; changes still arrive."""
+    world.write_config(kind="copy")
+    alpha, beta = world.nodes.values()
+    (alpha.tree / "first").write_text("one")
+    (alpha.tree / "second").write_text("x")
+    good(alpha, "--init")
+    good(alpha)
+    (alpha.tree / "second").unlink()
+    (alpha.tree / "first").write_text("two")
+    good(alpha)
+    assert files(beta) == {"first": "two", "second": "x"}
+
+
+def test_a_promoted_backup_in_mid_run_is_brought_on(world: World) -> None:
+    """A run cut while it applied, then a promotion: the old primary is `ahead`, keeps, and follows."""
+    alpha, beta = world.nodes.values()
+    (alpha.tree / "first").write_text("one")
+    good(alpha, "--init")
+    good(alpha)
+    tree = record_of(beta)
+    writer = record_of(alpha)
+    begun = transitions.begin_run(writer, "beta", "2-00000000")
+    save(alpha, begun)
+    found = judge(begun, tree)
+    half = transitions.receive_begin(tree, begun, "2-00000000", found)
+    save(beta, transitions.start(transitions.promote(half, half.newest, "2" * 16, primary="alpha")))
+    (alpha.tree / "first").write_text("unsent")
+    target = report(beta)
+    assert (target["exit_code"], target["verdict"]) == (0, "ahead"), target
+    assert files(alpha) == {"first": "one"}
+    assert len(target["kept"]) == 1
