@@ -12,9 +12,9 @@ from drcm.cluster import events as ev
 from drcm.cluster.holding import Holding
 from drcm.cluster.lease import Permit
 from drcm.cluster.lookout import Lookout
-from drcm.cluster.messages import Beat, GroupKey, Head, HoldState
+from drcm.cluster.messages import GroupKey, Head, HoldState
 from drcm.cluster.moving import Moving
-from drcm.cluster.placement import diverged, keeps_in_conflict
+from drcm.cluster.placement import keeps_in_conflict
 from drcm.cluster.spec import Group
 from drcm.config.model import Quorum
 
@@ -218,15 +218,7 @@ class Care:
             self.engine.emit(
                 ev.Note(group.key, f"{others[0].sender} holds it too; this node keeps it", "error")
             )
-            self._report_divergence(group, others)
         return True
-
-    def _report_divergence(self, group: Group, others: list[Beat]) -> None:
-        for name in group.sets:
-            node = diverged(self.engine.heads, others, name)
-            if node:
-                text = f"{name} diverged: {self.engine.spec.me} and {node} both wrote it; no sync either way"
-                self.engine.emit(ev.Problem(f"set-diverged:{name}", text))
 
     def _conflict_over(self, group: Group, now: float) -> None:
         if self._contested.pop(group.key, None) is not None:

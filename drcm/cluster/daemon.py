@@ -187,6 +187,7 @@ class Daemon:
             ev.OpenSet: self.sets.open,
             ev.StoreHead: self.sets.store_head,
             ev.GoAlone: self.sets.go_alone,
+            ev.MarkDiverged: self.sets.mark_diverged,
             ev.Pass: self.sets.run_pass,
             ev.Intend: self.sets.step,
             ev.DropIntent: self.sets.step,

@@ -186,6 +186,14 @@ class GoAlone:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkDiverged:
+    """This node's copy is the one that is not served: note durably that it must never be promoted."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """One sync run of `name` to `to`; `last` = with verification, nothing writes any more."""
 
@@ -273,6 +281,7 @@ Action = (
     | OpenSet
     | StoreHead
     | GoAlone
+    | MarkDiverged
     | Pass
     | Intend
     | DropIntent

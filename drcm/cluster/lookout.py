@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
+from drcm.cluster.messages import Beat
+from drcm.cluster.placement import diverged
+from drcm.cluster.spec import Group
 from drcm.config.model import Quorum
 
 if TYPE_CHECKING:
@@ -21,10 +24,15 @@ class Lookout:
         self._dead: set[str] = set()
         self._nothing_held_since: float | None = None
         self._probed_at = float("-inf")
+        self._diverged: set[str] = set()
+        self._marked: set[str] = set()
 
     def go_round(self, now: float) -> None:
         self._watch_nodes(now)
         self._probe_silent(now)
+        for group in self.engine.spec.groups:
+            for name in group.sets:
+                self._watch_set(group, name, now)
         self._leave(now)
 
     def _watch_nodes(self, now: float) -> None:
@@ -38,6 +46,37 @@ class Lookout:
             self.engine.emit(ev.Note(name, f"{name} is heard again"))
             self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
         self._dead = dead
+
+    def _watch_set(self, group: Group, name: str, now: float) -> None:
+        """Did two nodes begin different generations? Then only one copy is served, by its holder."""
+        engine, me = self.engine, self.engine.spec.me
+        beats = engine.membership.beats(now)
+        other = diverged(engine.heads, beats, name)
+        view = engine.views.get(name)
+        if not other or view is None:
+            self._end_divergence(name)
+            return
+        text = f"DIVERGED: {me} and {other} both wrote {name} without each other; no sync either way"
+        if name not in self._diverged:
+            self._diverged.add(name)
+            engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"set-diverged:{name}", text))
+        if not self._serves(group, other, beats) and not view.problem and name not in self._marked:
+            self._marked.add(name)
+            engine.emit(ev.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
+
+    def _end_divergence(self, name: str) -> None:
+        if name in self._diverged:
+            self.engine.emit(ev.Problem(f"set-diverged:{name}", f"{name} is one again", over=True))
+        self._diverged.discard(name)
+        self._marked.discard(name)
+
+    def _serves(self, group: Group, other: str, beats: list[Beat]) -> bool:
+        """Of this node and `other`, does this one keep the group? The holder, else the home node."""
+        mine = group.key in self.engine.care.holdings
+        theirs = any(group.key in beat.claims for beat in beats if beat.sender == other)
+        if mine != theirs:
+            return mine
+        return group.candidates.index(self.engine.spec.me) < group.candidates.index(other)
 
     def _probe_silent(self, now: float) -> None:
         """From half of T_dead on, does a silent peer's machine still answer? (two_node, HISTORIES E16)"""

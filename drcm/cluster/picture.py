@@ -44,7 +44,7 @@ def role(engine: Engine, name: str, now: float) -> tuple[str, str]:
     view = engine.views.get(name)
     if group is None or view is None:
         return "none", f"{engine.spec.me} is not one of the nodes of {name}"
-    if view.problem.startswith("DIVERGED"):
+    if "DIVERGED" in view.problem:
         return "diverged", view.problem
     holding = engine.care.holdings.get(group.key)
     if holding is not None and view.writer and f"set:{name}" in holding.started and not holding.urgent:

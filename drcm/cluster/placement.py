@@ -202,7 +202,7 @@ def diverged(mine: Mapping[str, Head], others: Iterable[Beat], name: str) -> str
         theirs = beat.heads.get(name)
         if own is None or theirs is None or own.id == theirs.id:
             continue
-        if own.n == theirs.n:
+        if own.n == theirs.n and own.started and theirs.started:
             return beat.sender
     return ""
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
@@ -57,6 +57,7 @@ class SetKeeping:
         self._looked: dict[str, custody.Custody] = {}
         self._runs: dict[str, asyncio.Task[Outcome]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
         self._heads: dict[str, Head] = {}
         self._heads_lock = threading.Lock()
@@ -106,6 +107,9 @@ class SetKeeping:
     def go_alone(self, action: ev.GoAlone) -> None:
         self._spawn(self._go_alone(action.name))
 
+    def mark_diverged(self, action: ev.MarkDiverged) -> None:
+        self._spawn(self._mark_diverged(action))
+
     def step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
         self._spawn(self._step(action))
 
@@ -141,7 +145,7 @@ class SetKeeping:
         try:
             record = await self._work(custody.start, self.paths, self.cluster.set(name), self.me)
             await self._store_own(name, head_of(record.head))
-            self._spawn(self._keep_partials(name))
+            self._keeping[name] = self._spawn(self._keep_partials(name))
         except DrcmError as problem:
             error = str(problem)
         self.feed(ev.MemberStarted(action.group, action.member, action.op, error))
@@ -194,6 +198,14 @@ class SetKeeping:
         except DrcmError as error:
             log.error("%s: could not begin a generation of its own: %s", name, error)
 
+    async def _mark_diverged(self, action: ev.MarkDiverged) -> None:
+        sync_set = self.cluster.set(action.name)
+        try:
+            await self._work(custody.mark_doubtful, self.paths, sync_set, self.me, action.why)
+        except DrcmError as error:
+            log.error("%s: %s", action.name, error)
+        await self._look(sync_set)
+
     async def _step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
         sync_set = self.cluster.set(action.name)
         head = None
@@ -227,7 +239,7 @@ class SetKeeping:
         error = (
             ""
             if outcome.code == EXIT_OK
-            else f"drcm-sync {action.name} {option} {action.to}: {outcome.complaint}"
+            else f"drcm-sync {action.name} {option} {action.to}: {why_failed(outcome)}"
         )
         self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
 
@@ -236,7 +248,9 @@ class SetKeeping:
         await self._look(self.cluster.set(name))
 
     async def _sync(self, name: str, *options: str) -> Outcome:
-        """One run; after the one that is under way."""
+        """One run; after the one that is under way, and after held-back files were kept."""
+        if name in self._keeping:
+            await asyncio.wait([self._keeping[name]])
         running = self._runs.get(name)
         if running is not None:
             await asyncio.wait([running])
@@ -269,13 +283,14 @@ class SetKeeping:
 
     def _judge(self, name: str, outcome: Outcome) -> None:
         """What a scheduled run's end means for the alerts."""
+        complaint = why_failed(outcome)
         if outcome.code == EXIT_OK:
             self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
         elif outcome.code == EXIT_DIVERGED:
-            self._problem(ev.Problem(f"set-diverged:{name}", outcome.complaint))
+            self._problem(ev.Problem(f"set-diverged:{name}", complaint))
         elif outcome.code != EXIT_LOCKED:
-            log.error("drcm-sync %s ended with %d: %s", name, outcome.code, outcome.complaint)
-            self._problem(ev.Problem(f"set-failed:{name}", outcome.complaint))
+            log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
+            self._problem(ev.Problem(f"set-failed:{name}", complaint))
 
     async def _keep_looking(self) -> None:
         while True:
@@ -324,11 +339,19 @@ class SetKeeping:
     async def _work(self, what: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, partial(what, *arguments))
 
-    def _spawn(self, job: Any) -> None:
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
+        return task
+
+
+def why_failed(outcome: Outcome) -> str:
+    """What a run said of its end: per target in its JSON, or on standard error."""
+    targets = outcome.answer.get("targets", [])
+    errors = [str(one["error"]) for one in targets if isinstance(one, dict) and one.get("error")]
+    return "; ".join(errors) or outcome.complaint or f"exit {outcome.code}"
 
 
 def view_of(look: custody.Custody) -> SetView:

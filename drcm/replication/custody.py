@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drcm.config.model import SyncSet
 from drcm.errors import DrcmError, GuardError, RoleError
@@ -154,6 +154,12 @@ def give(paths: Paths, sync_set: SyncSet, node: str, to: str, new_id: str) -> Re
     """Hand-over step 4: from here on `to` is the writer, by the generation in the result's `head`."""
     with _changing(paths, sync_set, node, f"hand-over to {to}") as record:
         return records.save(paths.sets, transitions.give(record, to, new_id))
+
+
+def mark_doubtful(paths: Paths, sync_set: SyncSet, node: str, why: str) -> Record:
+    """This copy is not to be promoted or served, by `why` (a divergence); its tree is left untouched."""
+    with _changing(paths, sync_set, node, "divergence") as record:
+        return records.save(paths.sets, replace(record, doubt=why, beyond=True))
 
 
 def end_pushes(paths: Paths, name: str) -> None:

@@ -190,7 +190,11 @@ class World:
                 self._open(name, action)
             case ev.GoAlone(set_name):
                 self._new_generation(name, set_name, name, "alone")
-            case ev.Pass(group, set_name, to, op):
+            case ev.MarkDiverged(set_name, why):
+                view = replace(machine.views[set_name], problem=f"in doubt: {why}", writer=False)
+                machine.views[set_name] = view
+                self._later(name, 0.005, ev.SetLooked(set_name, view))
+            case ev.Pass():
                 self._pass(name, action)
             case ev.Intend(group, _, _, op) | ev.DropIntent(group, _, op):
                 self._later(name, 0.005, ev.StepDone(group, op))
@@ -248,7 +252,8 @@ class World:
         newest = self.machines[name].engine
         if newest is not None:
             known = newest.situation().newest_head(set_name, self.now) or known
-        head = Head(known.n + 1, self.random.randbytes(8).hex(), writer, view.pos_id, view.pos_run)
+        new_id = self.random.randbytes(8).hex()
+        head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
         machine.heads[set_name] = head
         if writer == name:
             mine = SetView(head.n, head.id, "", writer=True, sole=True)
