@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.errors import wait_until
@@ -26,6 +27,9 @@ Subsystem sftp internal-sftp
 """
 # A root without a password is locked for sshd where its entry starts with "!", as on many images.
 SHADOW = "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n"
+# Started by sshd, bash reads the machine's own ~/.bashrc, which may do anything: one held a lock that a power
+# cut left behind, and from then on each ssh to a lab host took a minute.
+ROOT_PASSWD = "root:x:0:0:root:/root:/bin/sh\n"
 LISTENING = "0A"
 SSH_PORT = f":{22:04X}"
 
@@ -35,7 +39,7 @@ def write_files(host: Host) -> None:
     files = host.disk / "files"
     files.mkdir(exist_ok=True)
     texts = {"hostname": host.name + "\n", "hosts": "", "resolv.conf": "", "crontab": "", "lab-clock": "+0\n"}
-    for name, text in {**texts, "shadow": SHADOW}.items():
+    for name, text in {**texts, "shadow": SHADOW, "passwd": _passwd()}.items():
         (files / name).write_text(text)
     (files / "shadow").chmod(0o640)
     host.write("/etc/ssh/sshd_config", SSHD_CONFIG)
@@ -44,6 +48,12 @@ def write_files(host: Host) -> None:
     host.write("/root/.ssh/id_ed25519", host.ssh_key.private, 0o600)
     host.write("/root/.ssh/id_ed25519.pub", f"{host.ssh_key.public} root@{host.name}\n")
     host.write("/root/.ssh/authorized_keys", "", 0o600)
+
+
+def _passwd() -> str:
+    """The machine's users, with a plain shell for root."""
+    lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
+    return ROOT_PASSWD + "".join(line for line in lines if not line.startswith("root:"))
 
 
 def write_hosts(hosts: list[Host]) -> None:
