@@ -90,8 +90,15 @@ def _run_rsync(
     temporary = os.path.join(root.path, receiving.OWN_DIR, "tmp")
     for folder in (temporary, kept.parent):
         os.makedirs(folder, mode=0o700, exist_ok=True)
+    _clear(temporary)
     imposed = rsyncserver.Imposed(str(kept), str(listed), "" if root.mounts else temporary)
     return kept, _child(rsyncserver.receive_argv(asked, imposed))
+
+
+def _clear(temporary: str) -> None:
+    """Half-written files of a killed rsync; whole ones it held back lie in .drcm-partial and are used."""
+    for name in os.listdir(temporary):
+        os.unlink(os.path.join(temporary, name))
 
 
 def _child(argv: list[str]) -> int:

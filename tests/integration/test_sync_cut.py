@@ -161,7 +161,9 @@ def test_a_dead_line_is_told_and_tried_again(
     world.write_config()
     beta.start_sshd()
     good(alpha)
-    assert files(beta).get("first") == "two"
+    assert (beta.tree / "first").read_text() == "two"
+    assert (beta.tree / "big").read_bytes() == (alpha.tree / "big").read_bytes()
+    assert os.listdir(beta.tree / ".drcm" / "tmp") == []
 
 
 def test_a_second_run_of_the_same_set_waits_its_turn(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
