@@ -26,7 +26,7 @@ PURE = {
         placement spec stat
     """,
     "drcm.replication": """
-        gaterequest generation guards outcome plan result rsync rsyncserver transitions verdict
+        gaterequest generation guards outcome plan result rootstate rsync rsyncserver transitions verdict
     """,
     "drcm.alerts": "alert message policy",
 }

@@ -17,6 +17,7 @@ from drcm.errors import GuardError, RoleError
 from drcm.paths import Paths
 from drcm.replication import records, roots, transitions
 from drcm.replication.generation import Position, Record, Root, replace
+from drcm.replication.rootstate import PRIVATE, RootState
 
 HELD_BACK = "held-back"
 
@@ -101,7 +102,7 @@ def keep_partials(paths: Paths, sync_set: SyncSet, node: str) -> tuple[str, ...]
 
 def _keep_partials(root: Path, label: str) -> list[str]:
     """Move each folder/.drcm-partial/* of `root` to conflicts/LABEL/folder/*, and list them durably."""
-    place = root / roots.PRIVATE / "conflicts" / label
+    place = root / PRIVATE / "conflicts" / label
     kept = []
     for folder, name in _partials(root):
         target = place / folder / name
@@ -120,7 +121,7 @@ def _partials(root: Path) -> Iterator[tuple[str, str]]:
     for folder, folders, _ in os.walk(root):
         here = os.path.relpath(folder, root)
         if here == ".":
-            folders[:] = [name for name in folders if name != roots.PRIVATE]
+            folders[:] = [name for name in folders if name != PRIVATE]
         if roots.PARTIAL in folders:
             folders.remove(roots.PARTIAL)
             for name in sorted(os.listdir(os.path.join(folder, roots.PARTIAL))):
@@ -147,16 +148,16 @@ def _need_new(paths: Paths, sync_set: SyncSet, set_uuid: str = "") -> None:
             _refuse_marker(sync_set.name, path, one)
 
 
-def _was_cut_short(record: Record, found: Mapping[str, roots.RootState]) -> bool:
+def _was_cut_short(record: Record, found: Mapping[str, RootState]) -> bool:
     """A crash in the middle of --init: a record, but no marker yet, and no run of it."""
     untouched = record.is_sole and len(record.chain) == 1 and record.pos == Position(record.head.id, "")
     return untouched and not any(one.uuid for one in found.values())
 
 
-def _refuse_marker(name: str, path: str, found: roots.RootState) -> None:
+def _refuse_marker(name: str, path: str, found: RootState) -> None:
     whose = f"{found.marker.name} on {found.marker.node}" if found.marker else found.marker_fault
     raise GuardError(
-        f"{name}: {path}: expected no marker, found {path}/{roots.PRIVATE}: {whose}",
+        f"{name}: {path}: expected no marker, found {path}/{PRIVATE}: {whose}",
         "If the tree was copied from there and is no set's own, delete that folder.",
     )
 

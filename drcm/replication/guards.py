@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from drcm.errors import GuardError
 from drcm.replication.generation import Record, Root
-from drcm.replication.roots import PRIVATE, RootState
+from drcm.replication.rootstate import PRIVATE, RootState
 
 OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")
 ROOM_KEPT = 0.02  # of the needed bytes more, for folders and metadata

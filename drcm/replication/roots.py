@@ -8,36 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from drcm import state
 from drcm.errors import DrcmError, GuardError
 from drcm.replication.generation import Record, Root, from_json, to_json
+from drcm.replication.rootstate import ENTRIES_COUNTED, PRIVATE, RootState
 
-PRIVATE = ".drcm"  # drcm's own folder in a root
 MARKER = "set.json"
-ENTRIES_COUNTED = 1000
 _OURS = (PRIVATE, ".drcm-partial", "lost+found")
 PARTIAL = ".drcm-partial"  # rsync's --partial-dir, in each folder (HISTORIES R1)
-
-
-@dataclass(frozen=True, slots=True)
-class RootState:
-    """What was found at a root's path."""
-
-    path: str
-    exists: bool = False
-    is_dir: bool = False
-    device: int = 0  # st_dev
-    mount: str = ""  # the mount point that it lies on
-    mounts: tuple[str, ...] = ()  # mount points below it, relative
-    entries: int = 0  # in the root itself, drcm's own and lost+found not counted, at most ENTRIES_COUNTED
-    uuid: str = ""  # of the root, from its marker
-    marker: Record | None = None
-    marker_fault: str = ""  # why a marker that is there can't be read
-    free: int = 0  # bytes for root
-    read_only: bool = False
 
 
 def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootState:

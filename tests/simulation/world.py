@@ -186,7 +186,7 @@ class World:
                 self._later(name, 0.001, ev.MemberStopped(group, member, op))
             case ev.StoreHead(set_name, head):
                 self._store(name, set_name, head)
-            case ev.OpenSet(group, set_name, op, known):
+            case ev.OpenSet():
                 self._open(name, action)
             case ev.GoAlone(set_name):
                 self._new_generation(name, set_name, name, "alone")

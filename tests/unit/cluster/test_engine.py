@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "simulation"))
-
-from world import World  # noqa: E402  (the path above must come first)
 
 from drcm.cluster.events import Leave
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
+from tests.simulation.world import World
 
 IP = "a/ip:web"
 SET = "a/set:data"

@@ -8,7 +8,7 @@ from set_histories import at, generation, record
 from drcm.errors import GuardError
 from drcm.replication import guards
 from drcm.replication.generation import Root, replace
-from drcm.replication.roots import RootState
+from drcm.replication.rootstate import RootState
 
 ROOT = Root("/testfs", "mirror", "root-a", 1, mounts=("data",), mount="/testfs", files=1000)
 RECORD = record("A", generation(5), pos=at("g5", "40-aa"), roots=(ROOT,))

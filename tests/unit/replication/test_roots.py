@@ -10,6 +10,7 @@ from set_histories import at, generation, record
 
 from drcm.errors import GuardError
 from drcm.replication import roots
+from drcm.replication.rootstate import ENTRIES_COUNTED
 
 RECORD = record("A", generation(1), pos=at("g1"))
 
@@ -49,9 +50,9 @@ def test_damaged_marker(tmp_path: Path) -> None:
 
 def test_entries_are_bounded(tmp_path: Path) -> None:
     """A directory of a million files costs no more than one of a thousand."""
-    for number in range(roots.ENTRIES_COUNTED + 5):
+    for number in range(ENTRIES_COUNTED + 5):
         (tmp_path / str(number)).touch()
-    assert roots.inspect(tmp_path).entries == roots.ENTRIES_COUNTED
+    assert roots.inspect(tmp_path).entries == ENTRIES_COUNTED
 
 
 def test_mounts(tmp_path: Path) -> None:
