@@ -8,7 +8,7 @@ from typing import Any
 from drcm.errors import EXIT_OK, DrcmError, PeerError, RoleError
 from drcm.replication import beginning, records
 from drcm.replication.generation import Record
-from drcm.replication.push import Job
+from drcm.replication.job import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from drcm.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_OK, DivergedError, Drcm
 if TYPE_CHECKING:
     from drcm.config.model import Cluster, SyncSet
     from drcm.paths import Paths
-    from drcm.replication.push import Job
+    from drcm.replication.job import Job
     from drcm.replication.role import Role
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -115,8 +115,8 @@ def _set(cluster: Cluster, name: str) -> SyncSet:
 
 
 def _job(arguments: argparse.Namespace, cluster: Cluster, sync_set: SyncSet, here: Paths, node: str) -> Job:
+    from drcm.replication.job import Job
     from drcm.replication.progress import Quiet, Shown
-    from drcm.replication.push import Job
 
     silent = arguments.quiet or arguments.json
     return Job(

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drcm.clock import now
-from drcm.config.model import Cluster, SyncSet
-from drcm.errors import (
-    EXIT_CONFIG,
-    EXIT_DIVERGED,
-    EXIT_PROTOCOL,
-    DeleteGuardError,
-    DivergedError,
-    DrcmError,
-    RoleError,
-)
-from drcm.paths import Paths
-from drcm.replication import guards, outcome, plan, process, records, rsync, transitions, verdict
-from drcm.replication.generation import Given, Position, Record, Root, RunId, from_json, to_json
-from drcm.replication.openssh import Master, Server
+from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
+from drcm.replication import guards, outcome, plan, process, records, rsync, transitions
+from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
+from drcm.replication.job import Job
+from drcm.replication.looking import Seen, look
+from drcm.replication.openssh import Master
 from drcm.replication.outcome import Kind, Outcome
 from drcm.replication.plan import Plan
 from drcm.replication.progress import Quiet
-from drcm.replication.remote import Peer
 from drcm.replication.result import TargetResult
 from drcm.replication.verdict import Verdict, VerdictKind
 
@@ -43,49 +34,6 @@ class TransferError(DrcmError):
     """rsync did not bring everything over. `outcome` says which way."""
 
     outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done: a set of this node's, and how."""
-
-    cluster: Cluster
-    sync_set: SyncSet
-    paths: Paths
-    node: str
-    dry_run: bool = False
-    hand_over: bool = False  # the last pass of a hand-over: prove afterwards that nothing is left
-    override: tuple[str, ...] = ()
-    progress: Callable[[str], Quiet] = lambda title: Quiet()
-
-    def server(self, node: str) -> Server:
-        shared = self.cluster.replication
-        return Server(node, self.cluster.node(node).keep_alive_ip, shared.ssh_port, shared.backup_user)
-
-    def peer(self, node: str) -> Peer:
-        server = self.server(node)
-        return Peer(node, server.address, server.port, server.user, self.paths)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the peer says of its copy, and what may be done to it."""
-
-    tree: Record
-    verdict: Verdict
-    warnings: tuple[str, ...]
-
-    def index(self, root: Root) -> int:
-        """The number of `root` in the peer's record."""
-        paths = [os.path.normpath(one.path) for one in self.tree.roots]
-        try:
-            return paths.index(os.path.normpath(root.path))
-        except ValueError:
-            raise DrcmError(
-                f"{self.tree.node} has no root {root.path} of {self.tree.name}",
-                "Is cm.cfg the same on both nodes?",
-                EXIT_CONFIG,
-            ) from None
 
 
 @dataclass(slots=True)
@@ -111,8 +59,11 @@ class Push:
             tripped = self._check_plan(seen)
             if not self.job.dry_run and not self._nothing_to_do(seen):
                 self._transfer(seen, master, deletes=tripped is None)
-        if tripped is not None:
+        if tripped is None:
+            return self._result(seen, now() - started)
+        if not self.job.dry_run:
             raise tripped
+        seen = replace(seen, warnings=(*seen.warnings, f"a real run would stop: {tripped.what}"))
         return self._result(seen, now() - started)
 
     @property
@@ -220,6 +171,7 @@ class Push:
         transfer = replace(
             transfer,
             deletes=transfer.deletes and deletes,
+            max_delete=self._seat_belt(),
             backup_dir=f"{rsync.OWN_DIR}/trash/{self.record.head.n}-{self.run}-{attempt}",
         )
         report, ended = self._run(transfer, self.job.progress(f"{self.record.name} to {self.node}"))
@@ -229,6 +181,12 @@ class Push:
             reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
             return Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed)
         return ended
+
+    def _seat_belt(self) -> int | None:
+        """What rsync may delete at most, should the source have changed since the plan."""
+        if "delete" in self.job.override:
+            return None
+        return plan.deletions_allowed(self._files_there(), self.job.sync_set)
 
     def _missed(self, root: Root, report: rsync.Report) -> tuple[str, ...]:
         """Planned names that are still at the source, and that the run did not mention (HISTORIES R1)."""
@@ -297,49 +255,3 @@ def _failed(node: str, ended: Outcome) -> TransferError:
 
 def _verdict_from(answer: Mapping[str, Any]) -> Verdict:
     return Verdict(int(answer["row"]), VerdictKind(answer["kind"]), str(answer["reason"]))
-
-
-# -- looking at the peer ---------------------------------------------------------------------------
-
-
-def look(job: Job, record: Record, node: str) -> Seen:
-    """Ask the peer for its copy and judge it; raises where it may not be written to."""
-    name = record.name
-    answer = job.peer(node).call("probe", name, {"roots": list(job.sync_set.roots)})
-    said = answer.get("node", "")
-    if said and said != node:
-        what = f"{job.server(node).address} says that it is {said}, expected {node}"
-        raise DrcmError(what, "Compare keep_alive_ip in cm.cfg", EXIT_CONFIG)
-    warnings = _check_rsync(node, str(answer.get("rsync", "")))
-    if answer.get("record") is None:
-        cure = f"Join it: drcm-sync {name} --init (its directories there must be empty)"
-        raise RoleError(f"{name} has not begun on {node}", cure)
-    try:
-        tree = from_json(answer["record"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DrcmError(f"{node} sent a record that can't be read: {error!r}", "", EXIT_PROTOCOL) from error
-    found = verdict.judge(record, tree)
-    if not found.may_write:
-        raise _no(name, found)
-    return Seen(tree, found, warnings)
-
-
-def _check_rsync(node: str, text: str) -> tuple[str, ...]:
-    program = rsync.parse_version(text)
-    if program is None:
-        raise DrcmError(f"rsync is not installed on {node}", f"On {node}: apt install rsync", EXIT_CONFIG)
-    if program.refused:
-        raise DrcmError(f"{node}: {program.refused}", f"Upgrade rsync on {node}", EXIT_CONFIG)
-    if not (program.acls and program.xattrs):
-        what = f"{node}: rsync {program.text} was built without ACLs or extended attributes"
-        raise DrcmError(what, "Install the distribution's own rsync there", EXIT_CONFIG)
-    return (f"{node}: {program.warning}",) if program.warning else ()
-
-
-def _no(name: str, found: Verdict) -> DrcmError:
-    if found.kind is VerdictKind.DIVERGED:
-        cure = f"Nothing was changed. Look: drcm-sync {name} --resolve keep=NODE --dry-run"
-        return DivergedError(f"{name} DIVERGED: {found.reason}", cure, EXIT_DIVERGED)
-    if found.kind is VerdictKind.STALE_WRITER:
-        return RoleError(f"{name}: {found.reason}", "Nothing was changed. The newer generation stands.")
-    return DrcmError(f"{name}: {found.reason}", "Nothing was changed.")

@@ -17,6 +17,7 @@ class TargetResult:
 
     node: str
     exit_code: int = EXIT_OK
+    outcome: str = "good"  # outcome.Kind, or "guard", "diverged", "refused", "unreachable" before rsync ran
     error: str = ""
     cure: str = ""
     row: int = 0  # of the table in DESIGN.md section 6

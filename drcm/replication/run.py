@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import nullcontext
+from datetime import datetime
 
-from drcm.clock import now
-from drcm.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, DrcmError, RoleError
-from drcm.replication import guards, records, roots
+from drcm.clock import now, wall
+from drcm.errors import (
+    EXIT_CONFIG,
+    EXIT_DIVERGED,
+    EXIT_UNAVAILABLE,
+    DrcmError,
+    GuardError,
+    PeerError,
+    RoleError,
+)
+from drcm.replication import diary, guards, records, roots
 from drcm.replication.generation import Record
-from drcm.replication.push import Job, Push, TransferError
+from drcm.replication.job import Job
+from drcm.replication.push import Push, TransferError
 from drcm.replication.result import SyncResult, TargetResult
 
+UNREACHABLE = "unreachable"
 LOCK_SECONDS = 2.0  # another run of the same set: this one is due again soon
 
 
@@ -24,14 +35,35 @@ def sync(job: Job, targets: Collection[str], heard: frozenset[str] | None = None
     started = now()
     lock = records.lock(job.paths.sets, job.sync_set.name, f"drcm-sync to {', '.join(targets)}", LOCK_SECONDS)
     with nullcontext(None) if job.dry_run else lock as held:
-        record = own_record(job)
-        check_sources(job, record)
+        record = _own_record_noted(job)
         results = []
         for node in targets:
+            at = wall()
             record, result = _one(job, record, node, held.fd if held else None, heard)
             results.append(result)
+            if not job.dry_run:
+                _note(job, result, record.head.id, at)
     seconds = round(now() - started, 3)
     return SyncResult(record.name, job.node, record.head.n, job.dry_run, seconds, tuple(results))
+
+
+def _own_record_noted(job: Job) -> Record:
+    """The record, its sources checked; a refusal is in the history too."""
+    at = wall()
+    try:
+        record = own_record(job)
+        check_sources(job, record)
+    except DrcmError as error:
+        if not job.dry_run:
+            refused = TargetResult("", error.exit_code, _class(error), error.what, error.cure)
+            _note(job, refused, "", at)
+        raise
+    return record
+
+
+def _note(job: Job, result: TargetResult, generation: str, at: datetime) -> None:
+    name, node = job.sync_set.name, job.node
+    diary.note(job.paths, result, name=name, node=node, generation=generation, started=at)
 
 
 def own_record(job: Job) -> Record:
@@ -69,12 +101,21 @@ def _one(
     push = Push(job, node, record, lock_fd)
     if heard is not None and node not in heard:
         what = f"{node} is not heard: it gets this run's changes when it is back"
-        return record, TargetResult(node, EXIT_UNAVAILABLE, what)
+        return record, TargetResult(node, EXIT_UNAVAILABLE, UNREACHABLE, what)
     try:
         result = push.go()
         return push.record, result
     except DrcmError as error:
         return push.record, _failure(push, error, now() - started)
+
+
+def _class(error: DrcmError) -> str:
+    """The class of an error that is no end of an rsync, for the history."""
+    if isinstance(error, GuardError):
+        return "guard"
+    if isinstance(error, PeerError):
+        return UNREACHABLE
+    return {EXIT_DIVERGED: "diverged", EXIT_CONFIG: "config"}.get(error.exit_code, "refused")
 
 
 def _failure(push: Push, error: DrcmError, seconds: float) -> TargetResult:
@@ -83,6 +124,7 @@ def _failure(push: Push, error: DrcmError, seconds: float) -> TargetResult:
     return TargetResult(
         node=push.node,
         exit_code=error.exit_code,
+        outcome=str(ended.kind) if ended else _class(error),
         error=error.what,
         cure=error.cure,
         run=push.run,

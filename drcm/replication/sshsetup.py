@@ -26,6 +26,7 @@ from drcm.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, DrcmError
 from drcm.paths import Paths
 
 SCAN_SECONDS = 3
+COMPARE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 MOVED = ("DRCM_CONFIG", "DRCM_AUTH_DIR", "DRCM_STATE_DIR", "DRCM_RUN_DIR")  # see drcm.paths
 Ask = Callable[[str], bool]
 
@@ -71,6 +72,7 @@ def setup_ssh(
     paths: Paths,
     out: TextIO,
     yes: bool = False,
+    *,
     host_keys: Mapping[str, str] | None = None,
     ask: Ask | None = None,
 ) -> int:
@@ -82,7 +84,8 @@ def setup_ssh(
     authorize(public, cluster.replication.backup_user, out)
     ask = ask or _ask_person(yes, out)
     given = {name: parse_host_key(text) for name, text in (host_keys or {}).items()}
-    done = [_recognise(node, cluster.replication.ssh_port, paths, given, ask, out) for node in cluster.nodes]
+    hosts = KnownHosts(paths.known_hosts, cluster.replication.ssh_port, given, ask, out)
+    done = [hosts.recognise(node) for node in cluster.nodes]
     print(f"Copy {paths.auth} to the other nodes and run drcm-server --setup-ssh on each.", file=out)
     return EXIT_OK if all(done) else EXIT_FAILED
 
@@ -156,32 +159,43 @@ def gate_program() -> str:
 # -- recognising the others ------------------------------------------------------------------------
 
 
-def _recognise(
-    node: Node, port: int, paths: Paths, given: Mapping[str, HostKey], ask: Ask, out: TextIO
-) -> bool:
-    """Pin the node's host key. False where that needs a person, or the node can't be reached."""
-    where = host_name(node.keep_alive_ip, port)
-    known = known_key(paths.known_hosts, where)
-    if node.name in given:
-        pin(paths.known_hosts, where, given[node.name])
-        print(f"{node.name}: host key {given[node.name].fingerprint} as given", file=out)
+@dataclass(frozen=True, slots=True)
+class KnownHosts:
+    """The file of pinned host keys, and who answers for a new one."""
+
+    path: Path
+    port: int
+    given: Mapping[str, HostKey]
+    ask: Ask
+    out: TextIO
+
+    def recognise(self, node: Node) -> bool:
+        """Pin the node's host key. False where that needs a person, or the node can't be reached."""
+        where = host_name(node.keep_alive_ip, self.port)
+        known = known_key(self.path, where)
+        if node.name in self.given:
+            pin(self.path, where, self.given[node.name])
+            return self._say(node, f"host key {self.given[node.name].fingerprint} as given", True)
+        shown = scan(node.keep_alive_ip, self.port)
+        if shown is None:
+            return self._say(node, f"{where} shows no host key now ({_known_text(known)})", known is not None)
+        if shown == known:
+            return self._say(node, f"host key {shown.fingerprint} as known", True)
+        if known is not None:
+            _warn_changed(node.name, known, shown, self.out)
+            return False
+        return self._is_taken(node, where, shown)
+
+    def _is_taken(self, node: Node, where: str, shown: HostKey) -> bool:
+        self._say(node, f"{where} shows host key {shown.fingerprint}, never seen before", False)
+        if not self.ask(f"Is that {node.name}? Compare with: {COMPARE} there"):
+            return self._say(node, f"not taken. Take it with --yes, or: --host-key {node.name}=KEY", False)
+        pin(self.path, where, shown)
         return True
-    shown = scan(node.keep_alive_ip, port)
-    if shown is None:
-        print(f"{node.name}: {where} shows no ed25519 host key now ({_known_text(known)})", file=out)
-        return known is not None
-    if shown == known:
-        print(f"{node.name}: host key {shown.fingerprint} as known", file=out)
-        return True
-    if known is not None:
-        _warn_changed(node.name, known, shown, out)
-        return False
-    print(f"{node.name}: {where} shows host key {shown.fingerprint}, never seen before", file=out)
-    if not ask(f"Is that {node.name}? Compare with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there"):
-        print(f"{node.name}: not taken. Take it with --yes, or give it: --host-key {node.name}=KEY", file=out)
-        return False
-    pin(paths.known_hosts, where, shown)
-    return True
+
+    def _say(self, node: Node, what: str, recognised: bool) -> bool:
+        print(f"{node.name}: {what}", file=self.out)
+        return recognised
 
 
 def _known_text(known: HostKey | None) -> str:

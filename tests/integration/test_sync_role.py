@@ -16,6 +16,7 @@ import pytest
 from loopback import BIN, Node, World, files, good
 
 from drcm import errors
+from drcm.history import History
 
 
 @pytest.fixture
@@ -138,3 +139,22 @@ def _all_of(leader: int) -> bytes:
         return b"".join(parts)
     finally:
         os.close(leader)
+
+
+def test_every_run_is_in_the_history(world: World) -> None:
+    """Good, unreachable and refused runs each leave a row; a dry run leaves none."""
+    alpha, beta = begun(world)
+    good(alpha, "--dry-run")
+    good(alpha)
+    beta.stop_sshd()
+    alpha.sync("testfs")
+    (alpha.tree / "first").unlink()
+    alpha.sync("testfs")
+    rows = History(alpha.state / "history.db").runs("testfs")
+    assert [(row.target, row.outcome) for row in rows] == [
+        ("", "guard"),
+        ("beta", "unreachable"),
+        ("beta", "good"),
+    ]
+    assert rows[-1].created == 1
+    assert rows[-1].run
