@@ -136,9 +136,21 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
         if not found.may_write:
             raise _refusal(name, found)
         _check_targets(tree, request)
+        _keep_held_back(here, tree, writer, found)
         tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
         attempt = _note_begin(here, tree, writer, run, found)
     return {"row": found.row, "kind": str(found.kind), "reason": found.reason, "attempt": attempt}
+
+
+def _keep_held_back(here: Paths, tree: Record, writer: Record, found: Verdict) -> None:
+    """What a cut run of another writer held back may be the only copy of its newest files (HISTORIES R6)."""
+    from drcm.config.model import SyncSet
+    from drcm.replication import beginning
+
+    cut = tree.applying is not None and tree.applying.id != writer.head.id
+    if cut and found.kind is VerdictKind.AHEAD:
+        paths = tuple(root.path for root in tree.roots)
+        beginning.keep_partials(here, SyncSet(tree.name, tree.node, (), mirror=paths), tree.node)
 
 
 def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verdict) -> int:

@@ -26,6 +26,7 @@ from drcm.replication.progress import Quiet
 from drcm.replication.result import TargetResult
 from drcm.replication.verdict import Verdict, VerdictKind
 
+BEGIN_SECONDS = 300.0  # after a cut run the gate walks its whole tree for held-back files
 VANISHED_TRIES = 2  # a live tree always has files that come and go: once more, then it is good
 
 
@@ -137,7 +138,7 @@ class Push:
     def _transfer(self, seen: Seen, master: Master, deletes: bool) -> None:
         self.run = transitions.run_for(self.record, self.node, secrets.token_hex(4))
         self._save(transitions.begin_run(self.record, self.node, self.run))
-        begun = self.job.peer(self.node).call("begin", self.record.name, self._begin_request())
+        begun = self.job.peer(self.node).call("begin", self.record.name, self._begin_request(), BEGIN_SECONDS)
         seen = replace(seen, verdict=_verdict_from(begun))
         attempt = int(begun["attempt"])
         for root in self.record.roots:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,19 @@ class Node:
     address: str
     folder: Path
     root: str
+    second: str
     port: int
     holder: subprocess.Popen[bytes] | None = None
     sshd: subprocess.Popen[bytes] | None = None
-    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def tree(self) -> Path:
         return self.folder / "tree"
+
+    @property
+    def extra_tree(self) -> Path:
+        """Its side of the second root."""
+        return self.folder / "extra"
 
     @property
     def state(self) -> Path:
@@ -74,7 +79,6 @@ class Node:
             "DRCM_AUTH_DIR": str(self.folder.parent / "auth"),
             "DRCM_STATE_DIR": str(self.state),
             "DRCM_RUN_DIR": str(self.folder / "run"),
-            **self.extra,
         }
 
     def inside(self) -> list[str]:
@@ -98,12 +102,16 @@ class Node:
         return self.run(str(BIN / "drcm-sync"), *arguments)
 
     def start(self) -> None:
-        for made in (self.tree, self.state, self.folder / "run"):
+        for made in (self.tree, self.extra_tree, self.state, self.folder / "run"):
             made.mkdir(parents=True, exist_ok=True)
         (self.state / "node").write_text(f"{self.name}\n")
-        hold = 'mount --make-rprivate / && mount --bind "$1" "$2" && echo ready && exec sleep infinity'
+        hold = (
+            'mount --make-rprivate / && mount --bind "$1" "$2" && mount --bind "$3" "$4" && '
+            "echo ready && exec sleep infinity"
+        )
+        binds = [str(self.tree), self.root, str(self.extra_tree), self.second]
         self.holder = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", hold, "sh", str(self.tree), self.root], stdout=subprocess.PIPE
+            ["unshare", "-m", "sh", "-c", hold, "sh", *binds], stdout=subprocess.PIPE
         )
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == b"ready\n"
@@ -179,6 +187,8 @@ class World:
         self.folder = folder
         self.root = folder / "testfs"
         self.root.mkdir()
+        self.second = folder / "it's a copy"
+        self.second.mkdir()
         self.port = free_port()
         auth = folder / "auth"
         auth.mkdir(mode=0o700)
@@ -186,7 +196,7 @@ class World:
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(auth / "id_ed25519")], check=True
         )
         self.nodes = {
-            name: Node(name, f"127.0.0.{number}", folder / name, str(self.root), self.port)
+            name: Node(name, f"127.0.0.{number}", folder / name, str(self.root), str(self.second), self.port)
             for number, name in enumerate(names, start=11)
         }
         self.quorum = quorum

@@ -102,6 +102,20 @@ def test_a_promotion_ends_a_running_receive(slow: tuple[Node, Node, subprocess.P
     assert record.head.n == 2
 
 
+def test_both_locks_live_in_the_rsyncs(slow: tuple[Node, Node, subprocess.Popen[str]], world: World) -> None:
+    """HISTORIES R7: the lock is free only when rsync is gone, here and there, whoever else was killed."""
+
+    def holds(words: bytes, node: Node) -> bool:
+        lock = str(node.state / "sets" / "testfs.lock")
+        found = [pid for pid in rsyncs(world.folder) if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        links = [os.readlink(fd) for pid in found for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return lock in links
+
+    alpha, beta, _ = slow
+    assert holds(b"rsync\0--server", beta)
+    assert holds(b"rsync\0-aHAXS", alpha)
+
+
 def test_a_paused_writer_wakes_after_its_own_death(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
     """SIGSTOP in mid-transfer, a promotion, SIGCONT: not one byte of the stale run arrives."""
     alpha, beta, running = slow
@@ -248,3 +262,24 @@ def test_a_promoted_backup_in_mid_run_is_brought_on(world: World) -> None:
     assert (target["exit_code"], target["verdict"]) == (0, "ahead"), target
     assert files(alpha) == {"first": "one"}
     assert len(target["kept"]) == 1
+
+
+def test_two_roots_and_a_path_with_a_blank_and_a_quote(world: World) -> None:
+    """A mirror and a copy in one set: each by its own rule, both or neither committed."""
+    world.write_config(f"copy = {world.second}\n")
+    alpha, beta = world.nodes.values()
+    (alpha.tree / "first").write_text("one")
+    (alpha.extra_tree / "kept").write_text("k")
+    good(alpha, "--init")
+    good(alpha)
+    (alpha.tree / "first").unlink()
+    (alpha.tree / "second").write_text("two")
+    (alpha.extra_tree / "kept").unlink()
+    (alpha.extra_tree / "new").write_text("n")
+    good(alpha)
+    assert files(beta) == {"second": "two"}
+    assert {path.name: path.read_text() for path in beta.extra_tree.iterdir() if path.is_file()} == {
+        "kept": "k",
+        "new": "n",
+    }
+    assert record_of(beta).applying is None

@@ -15,6 +15,7 @@ from drcm import errors
 from drcm.paths import Paths, paths
 from drcm.replication import records, transitions
 from drcm.replication.generation import Record, Root, to_json
+from drcm.replication.verdict import judge
 
 GATE = str(Path(sys.executable).parent / "drcm-gate")
 RUN = "1-0a0b0c0d"
@@ -34,13 +35,13 @@ class Backup:
         }
         self.root = folder / "testfs"
         self.root.mkdir()
-        here, there = self._root("b" * 32, mode), self._root("a" * 32, mode)
+        here, there = self.root_of("b" * 32, mode), self.root_of("a" * 32, mode)
         writer = transitions.initial("testfs", "f" * 32, "alpha", (there,), "1" * 16)
         self.writer = transitions.begin_run(writer, "beta", RUN)
         joiner = transitions.joiner("testfs", "f" * 32, "beta", (here,))
         records.save(self.paths.sets, joiner, fresh=[str(self.root)])
 
-    def _root(self, uuid: str, mode: str) -> Root:
+    def root_of(self, uuid: str, mode: str) -> Root:
         return Root(str(self.root), mode, uuid, os.stat(self.root).st_dev)
 
     @property
@@ -220,13 +221,24 @@ def test_receive_wants_the_run_that_was_begun(backup: Backup) -> None:
 
 
 def test_a_promotion_between_begin_and_receive_ends_it(backup: Backup) -> None:
-    """HISTORIES R7: the record is read under the lock, so a run begun before a promotion gets nowhere."""
+    """HISTORIES R7: the record is read under the lock; a run begun before a promotion gets nowhere.
+
+    The promoted generation has not started yet, so the run in whose middle it was is still noted.
+    """
     backup.begin()
-    tree = transitions.receive_commit(backup.record, RUN)
+    records.save(backup.paths.sets, transitions.receive_commit(backup.record, RUN))
+    alpha = transitions.complete_run(backup.writer, "beta", RUN)
+    backup.begin(transitions.begin_run(alpha, "beta", "2-00000000"), "2-00000000")
+    tree = backup.record
     records.save(backup.paths.sets, transitions.promote(tree, tree.newest, "2" * 16))
-    done = backup.receive()
+    applying = backup.record.applying
+    assert applying is not None
+    assert applying.run == "2-00000000"
+    done = backup.receive("2-00000000")
     assert done.returncode == errors.EXIT_WRONG_ROLE
     assert b"drcm-gate: refused (6)" in done.stderr
+    commit = backup.call("commit testfs", {"generation": backup.writer.head.id, "run": "2-00000000"})
+    assert commit["ok"] is False
 
 
 @pytest.mark.parametrize(
@@ -324,3 +336,27 @@ def test_without_sshd_it_says_what_it_is(tmp_path: Path) -> None:
     )
     assert done.returncode == errors.EXIT_PROTOCOL
     assert "drcm-sync(8)" in done.stderr
+
+
+def test_files_held_back_by_a_dead_writers_run_are_kept(backup: Backup) -> None:
+    """HISTORIES R6: before another writer's first run .drcm-partial goes to conflicts, which never expire."""
+    backup.begin()
+    complete = transitions.receive_commit(backup.record, RUN)
+    records.save(backup.paths.sets, complete)
+    alpha = transitions.complete_run(backup.writer, "beta", RUN)
+    alpha = transitions.begin_run(transitions.begin_run(alpha, "beta", "2-00000000"), "gamma", "3-00000000")
+    backup.begin(alpha, "2-00000000")
+    held = backup.root / "sub" / ".drcm-partial"
+    held.mkdir(parents=True)
+    (held / "newest").write_text("only copy")
+    joiner = transitions.joiner("testfs", "f" * 32, "gamma", (backup.root_of("c" * 32, "mirror"),))
+    joining = judge(alpha, joiner)
+    gamma = transitions.receive_commit(
+        transitions.receive_begin(joiner, alpha, "3-00000000", joining), "3-00000000"
+    )
+    gamma = transitions.start(transitions.promote(gamma, gamma.newest, "2" * 16))
+    answer = backup.begin(transitions.begin_run(gamma, "beta", "1-11111111"), "1-11111111")
+    assert (answer["ok"], answer["kind"]) == (True, "ahead"), answer
+    kept = [path for path in (backup.root / ".drcm" / "conflicts").rglob("newest") if path.is_file()]
+    assert [path.read_text() for path in kept] == ["only copy"]
+    assert not list(backup.root.rglob(".drcm-partial/newest"))
