@@ -60,7 +60,7 @@ class SetKeeping:
         self._keeping: dict[str, asyncio.Task[None]] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
         self._heads: dict[str, Head] = {}
-        self._heads_lock = threading.Lock()
+        self._heads_lock = threading.RLock()
 
     # --- at the start -------------------------------------------------------------------------
 
@@ -331,7 +331,8 @@ class SetKeeping:
             self._write_heads()
 
     def _write_heads(self) -> None:
-        write_json(self.paths.heads, {name: asdict(head) for name, head in self._heads.items()})
+        with self._heads_lock:  # two workers would take each other's file away
+            write_json(self.paths.heads, {name: asdict(head) for name, head in self._heads.items()})
 
     def _own_sets(self) -> list[SyncSet]:
         return [s for s in self.cluster.sets if self.me in s.nodes]
