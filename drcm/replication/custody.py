@@ -94,7 +94,7 @@ def open_as_writer(
     """
     with _changing(paths, sync_set, node, "promotion") as record:
         _check_roots(record, sync_set)
-        return records.save(paths.sets, _opened(record, sync_set, known, new_id, accept_loss))
+        return records.keep(paths.sets, _opened(record, sync_set, known, new_id, accept_loss))
 
 
 def _opened(
@@ -112,7 +112,7 @@ def _opened(
 def start(paths: Paths, sync_set: SyncSet, node: str) -> Record:
     """A majority has the generation: it starts. Before the first resource does."""
     with _changing(paths, sync_set, node, "start") as record:
-        return records.save(paths.sets, transitions.start(record))
+        return records.keep(paths.sets, transitions.start(record))
 
 
 def go_alone(paths: Paths, sync_set: SyncSet, node: str, new_id: str) -> Record:

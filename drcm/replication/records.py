@@ -14,7 +14,7 @@ from drcm.replication import roots
 from drcm.replication.generation import Record, from_json, replace, to_json
 from drcm.replication.locks import Lock, evict, lock, seize
 
-__all__ = ["Lock", "current", "evict", "load", "lock", "save", "seize"]
+__all__ = ["Lock", "current", "evict", "keep", "load", "lock", "save", "seize"]
 
 
 def load(sets: Path, name: str) -> Record | None:
@@ -94,6 +94,20 @@ def save(sets: Path, record: Record, fresh: Collection[str] = ()) -> Record:
             roots.make_marker(root.path, root.uuid, record)
         elif _is_marked(root.path, root.uuid, record.set_uuid):
             roots.write_marker(root.path, root.uuid, record)
+    return record
+
+
+def keep(sets: Path, record: Record) -> Record:
+    """`save`, but no file is written where all of them say `record` already.
+
+    So a daemon that is only started again changes none. A killed one may have left a rename that its
+    folder does not have durably: that is made good.
+    """
+    markers = [roots.read_marker(root.path)[1] for root in record.roots]
+    if load(sets, record.name) != record or any(marker != record for marker in markers):
+        return save(sets, record)
+    for folder in (sets, *(Path(root.path) / roots.PRIVATE for root in record.roots)):
+        state.sync_directory(folder)
     return record
 
 
