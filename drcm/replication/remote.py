@@ -30,7 +30,7 @@ WEAK: dict[str, list[str]] = {
 
 
 @dataclass
-class GateRefusal(DrcmError):
+class RefusedError(DrcmError):
     """The gate over there said no. `exit_code` is the one it gave."""
 
 
@@ -53,7 +53,7 @@ class Peer:
     ) -> dict[str, Any]:
         """Run `drcm-gate VERB NAME` there with `request` on its standard input; its answer.
 
-        Raises GateRefusal where the gate says no, PeerError where it can't be reached or understood.
+        Raises RefusedError where the gate says no, PeerError where it can't be reached or understood.
         """
         deadline = now() + seconds
         with paramiko.SSHClient() as client:
@@ -149,7 +149,7 @@ class Peer:
         if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
             raise PeerError(f"{self.name} answered {verb} with something unknown", "", EXIT_PROTOCOL)
         if not reply["ok"]:
-            raise GateRefusal(f"{self.name}: {reply.get('error')}", reply.get("cure", ""), status)
+            raise RefusedError(f"{self.name}: {reply.get('error')}", reply.get("cure", ""), status)
         return reply
 
 
@@ -180,7 +180,7 @@ def _exec(
 
 
 def _read(channel: paramiko.Channel, deadline: Seconds) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
         channel.settimeout(_left(deadline))
