@@ -63,5 +63,5 @@ class Show:
         if cut and self._screen.is_terminal:
             self._screen.print(clean(text), style=style or None, no_wrap=True, overflow="ellipsis")
         else:
-            self._screen.print(clean(text), style=style or None)
+            self._screen.print(clean(text), style=style or None, soft_wrap=True)  # the terminal wraps it
         self._screen.file.flush()
