@@ -42,8 +42,8 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """
-        begin beginning custody gate gatecalls gatereceive locks openssh process progress push
-        receiving records remote report role roots run sshsetup
+        begin beginning custody diary gate gatecalls gatereceive job locks looking openssh process
+        progress push receiving records remote report role roots run sshsetup
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

@@ -56,7 +56,7 @@ def main() -> int:
 
     arguments = parser().parse_args()
     signal.signal(signal.SIGTERM, _terminated)
-    return run_command(lambda: _run(arguments))
+    return run_command(lambda: _run_told(arguments))
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -86,6 +86,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--hand-over", metavar="NODE", default="", help=argparse.SUPPRESS)
     made.add_argument("--version", action="version", version=f"drcm-sync {__version__}")
     return made
+
+
+def _run_told(arguments: argparse.Namespace) -> int:
+    """With --json a program learns of an error there too; a person reads it on standard error."""
+    try:
+        return _run(arguments)
+    except DrcmError as error:
+        if arguments.json:
+            document = {"schema": 1, "ok": False, "exit_code": error.exit_code, "name": arguments.name}
+            _print_json({**document, "error": error.what, "cure": error.cure, "targets": []})
+        raise
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -155,3 +156,12 @@ def test_a_node_outside_the_set(node: dict[str, str], tmp_path: Path) -> None:
     done = sync(node, "testfs")
     assert done.returncode == errors.EXIT_WRONG_ROLE
     assert "none of its nodes" in done.stderr
+
+
+def test_json_tells_of_an_error_too(node: dict[str, str]) -> None:
+    """A program gets one document whatever happened; a person still reads standard error."""
+    done = sync(node, "testfs", "--json")
+    document = json.loads(done.stdout)
+    assert (document["ok"], document["exit_code"], document["targets"]) == (False, done.returncode, [])
+    assert "has not begun" in document["error"]
+    assert "has not begun" in done.stderr
