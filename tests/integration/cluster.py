@@ -22,6 +22,7 @@ TREE = "/testfs"
 OWN = ".drcm"
 HOME, BACKUP = "cmnode1", "cmnode2"
 SETTLE_SECONDS = 30.0  # of a busy machine; it takes 3 to 8
+Facts = tuple[int, int, int, int, str]  # mode, inode, mtime, ctime, hash ("" for what is no file)
 UNIX_SOCKET = "run/drcm/drcm.sock"
 
 # The template's own times but boot_wait, which would only make each lab wait.
@@ -97,9 +98,7 @@ class Cluster:
         wait_until(
             lambda: self.holders() == wanted and self.crontabs() == wanted and role(node) == "writer",
             timeout,
-            lambda: (
-                f"all on {node.name}: address on {self.holders()}, crontab on {self.crontabs()}\n{self.logs()}"
-            ),
+            lambda: f"all on {node.name}: {self.holders()} {self.crontabs()}\n{self.logs()}",
         )
 
     def settle(self, timeout: float = SETTLE_SECONDS) -> None:
@@ -119,6 +118,12 @@ class Cluster:
         return (
             up == [HOME, BACKUP] and complete == [True] and role(self.b) == "replica" and self.same_contents()
         )
+
+    def wait_run(self, node: Node, runs: int = 2) -> None:
+        """Wait for so many scheduled runs more of `node`: whatever was under way is over then."""
+        for _ in range(runs):
+            before = last_good(node)
+            wait_until(lambda was=before: last_good(node) not in ("", was), SETTLE_SECONDS, self.logs)
 
     def same_contents(self) -> bool:
         return contents(self.a) == contents(self.b)
@@ -185,6 +190,11 @@ def role(node: Node) -> str:
     return str(ask(node, op="set", name="testfs").get("role", ""))
 
 
+def last_good(node: Node) -> str:
+    """When a run of the set last ended well, "" where none did."""
+    return next((one["last_good"] or "" for one in status(node).get("sets", ())), "")
+
+
 def generation(node: Node) -> int:
     return int(ask(node, op="set", name="testfs").get("generation", 0))
 
@@ -225,7 +235,7 @@ def contents(node: Node, path: str = TREE) -> dict[str, str]:
 def listing(
     node: Node, path: str = TREE, *, private: bool = True
 ) -> dict[str, tuple[int, int, int, int, str]]:
-    """Relative name -> (mode, inode, mtime, ctime, hash) of everything, read without touching it."""
+    """Relative name -> facts of everything in a tree, read without touching it."""
     root = node.path(path)
     found = {}
     for folder, folders, files in os.walk(root):
@@ -239,7 +249,7 @@ def listing(
     return found
 
 
-def _facts(path: Path) -> tuple[int, int, int, int, str] | None:
+def _facts(path: Path) -> Facts | None:
     try:
         status = path.lstat()
         whole = stat.S_ISREG(status.st_mode)
