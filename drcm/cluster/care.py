@@ -125,10 +125,15 @@ class Care:
         held = [h for h in self.holdings.values() if h.state is not HoldState.CLAIMING]
         if not held:
             return ev.Lease(0.0, 0.0)
-        alive = [h for h in held if h.lease_until > now]
-        until = min((h.lease_until for h in alive), default=min(h.since for h in held))
+        alive = [h for h in held if h.lease_until > now and not h.urgent]
+        until = min(h.lease_until for h in alive or held)  # what is lost the daemon stops at once itself
         rest = until - spec.lease_seconds + spec.dead_seconds - 2 * spec.interval
-        return ev.Lease(until, rest, tuple(h.group.key for h in alive if not h.urgent))
+        return ev.Lease(until, rest, tuple(h.group.key for h in alive))
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing waits for what another node says next."""
+        return all(h.state is HoldState.RUNNING and not h.handover for h in self.holdings.values())
 
     def wakeups(self, now: float) -> list[float]:
         ends = [h.lease_until for h in self.holdings.values() if h.lease_until > now]
@@ -143,6 +148,8 @@ class Care:
     def _consider(self, group: Group, now: float) -> None:
         engine = self.engine
         situation = engine.situation()
+        if situation.runs_elsewhere(group, now):
+            self.moving.succeeded(group.key)
         if situation.known_holder(group, now) or now < engine.ledger.silent_until:
             self._orphaned.pop(group.key, None)
         else:
@@ -201,7 +208,7 @@ class Care:
         permit = engine.court().permit(key, holding.claim_number, now, incumbent, wins)
         if not permit.allows(now) and not permit.refused and holding.lease_until > now:
             return Permit(holding.lease_until)  # what was granted before still runs
-        holding.lease_until = permit.until
+        holding.lease_until = max(holding.lease_until, permit.until)  # once lost: when it ended
         return permit
 
     def _wins_conflict(self, holding: Holding, now: float) -> bool:

@@ -17,8 +17,9 @@ from drcm.cluster.care import Care
 from drcm.cluster.lease import Court, Ledger
 from drcm.cluster.membership import Membership
 from drcm.cluster.messages import Beat, BootId, GroupKey, Head, SetView
-from drcm.cluster.placement import Situation
+from drcm.cluster.placement import Situation, diverged
 from drcm.cluster.spec import Group, Spec
+from drcm.config.model import Quorum
 
 RELEASE_SAID_FOR = 3.0  # x T_dead: how long a release stays in the beats
 
@@ -54,6 +55,7 @@ class Engine:
         self._last = now
         self._last_beat_at = float("-inf")
         self._storing: dict[str, Head] = {}
+        self._nothing_new = False  # the beat just heard only says that its sender lives
         self._out: list[ev.Action] = []
         self._op = 0
         self.care = Care(self)
@@ -66,7 +68,8 @@ class Engine:
             self._rejoin(f"this node stood still for {now - self._last:.1f} s", now)
         self._last = now
         HANDLERS[type(event)](self, event, now)
-        self._pass(now)
+        if not (isinstance(event, ev.BeatHeard) and self._nothing_new and now < self.deadline):
+            self._pass(now)
         return self._out
 
     # --- what the parts share -----------------------------------------------------------------
@@ -88,14 +91,14 @@ class Engine:
 
     def agreed(self, name: str, head: Head, now: float) -> bool:
         """Do as many voters as the quorum asks for have generation `head` durably? (HISTORIES R11)"""
-        having = sum(
-            beat.heads[name].id == head.id for beat in self.membership.beats(now) if name in beat.heads
-        )
-        own = name in self.heads and self.heads[name].id == head.id
-        if self.spec.quorum.value == "majority":
-            return own and having + 1 >= self.spec.majority
-        waiting = [b for b in self.membership.beats(now) if not self.membership.is_gone(b.sender, now)]
-        return own and (self.spec.quorum.value == "none" or having >= len(waiting))
+        if name not in self.heads or self.heads[name].id != head.id:
+            return False
+        asked = [b for b in self.membership.beats(now) if not self.membership.is_gone(b.sender, now)]
+        having = sum(beat.heads[name].id == head.id for beat in asked if name in beat.heads)
+        if self.spec.quorum is Quorum.MAJORITY:
+            return having + 1 >= self.spec.majority
+        rivals = sum(beat.sender == diverged(self.heads, [beat], name) for beat in asked)
+        return self.spec.quorum is Quorum.NONE or having >= len(asked) - rivals
 
     def release(self, key: GroupKey, to: str, now: float) -> None:
         """Nothing of `key` runs here any more: say so, and let it go to `to` ("" = whose turn it is)."""
@@ -115,8 +118,14 @@ class Engine:
                 f"{beat.sender} echoes a beat that was never sent: a restored or cloned machine", now
             )
             return
+        former = self.membership.peers[beat.sender].beat if beat.sender in self.membership.peers else None
+        was_heard = former is not None and self.membership.is_heard(beat.sender, now)
         if self.membership.hear(beat, now) is not None:
             self._learn_heads(beat)
+            same = was_heard and former is not None and _state_of(beat) == _state_of(former)
+            self._nothing_new = same and self.care.is_settled
+        else:
+            self._nothing_new = self.membership.is_known(beat)
 
     def _learn_heads(self, beat: Beat) -> None:
         """A voter takes one id a number, and only higher ones (HISTORIES R11)."""

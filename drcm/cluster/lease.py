@@ -100,16 +100,16 @@ class Court:
         `wins`: another node claims it too, and of the two it is that one which must give way.
         """
         if self.spec.quorum is Quorum.NONE:
-            return self._permit_without_quorum(key, now, wins)
+            return self._permit_without_quorum(key, claim_number, now, wins)
         sendings = [s for s in self._granted_sendings(key, claim_number, now) if s != NEVER]
+        until = NEVER
         if len(sendings) >= self.spec.majority:
             sendings.sort(reverse=True)
             until = sendings[self.spec.majority - 1] + self.spec.lease_seconds
-            if until > now:
-                return Permit(until)
-        if self.spec.quorum is Quorum.TWO_NODE:
-            return self._permit_alone(key, now, incumbent, wins)
-        return self._no_majority(key, len(sendings), now)
+        if self.spec.quorum is Quorum.TWO_NODE and (incumbent or until <= now):
+            alone = self._permit_alone(key, claim_number, now, incumbent, wins)
+            return alone if alone.until > until or alone.refused else Permit(until)
+        return Permit(until) if until > now else self._no_majority(key, claim_number, len(sendings), now)
 
     def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
         """For each voter that grants `key` to this node: when the beat that it answered was sent."""
@@ -124,27 +124,31 @@ class Court:
         granted = beat.grants.get(key) == me and beat.echo[me].beat >= claim_number
         return peer.echoed_sent if granted else NEVER
 
-    def _no_majority(self, key: GroupKey, count: int, now: float) -> Permit:
-        others = sorted({owner for owner in self._given_to_others(key, now).values()})
-        lost = len(self.spec.voters) - len(self._given_to_others(key, now)) < self.spec.majority
+    def _no_majority(self, key: GroupKey, claim_number: int, count: int, now: float) -> Permit:
+        others = sorted({owner for owner in self._given_to_others(key, claim_number, now).values()})
+        lost = len(self.spec.voters) - len(self._given_to_others(key, claim_number, now)) < self.spec.majority
         given = f"; given to {', '.join(others)}" if others else ""
         needed = f"{self.spec.majority} of {len(self.spec.voters)} voters"
         return Permit(NEVER, f"granted by {count}, {needed} are needed{given}", refused=lost)
 
-    def _given_to_others(self, key: GroupKey, now: float) -> dict[str, str]:
-        """Voters whose newest word gives `key` to another node."""
-        given = {beat.sender: beat.grants[key] for beat in self.membership.beats(now) if key in beat.grants}
+    def _given_to_others(self, key: GroupKey, claim_number: int, now: float) -> dict[str, str]:
+        """Voters that have heard this node's claim, and whose newest word gives `key` to another node."""
+        me, beats = self.spec.me, self.membership.beats(now)
+        answers = [beat for beat in beats if beat.echo[me].beat >= claim_number]
+        given = {beat.sender: beat.grants[key] for beat in answers if key in beat.grants}
         own = self.ledger.holder(key, now)
         if own is not None:
             given[self.spec.me] = own
         return {voter: owner for voter, owner in given.items() if owner != self.spec.me}
 
-    def _permit_alone(self, key: GroupKey, now: float, incumbent: bool, wins: bool) -> Permit:
+    def _permit_alone(
+        self, key: GroupKey, claim_number: int, now: float, incumbent: bool, wins: bool
+    ) -> Permit:
         """Two voters, one of them silent (rule 9)."""
         if self.ledger.grants(now).get(key) != self.spec.me:
             return Permit(NEVER, "this node's own word is not free yet")
         peer = self.spec.peers[0]
-        others = self._given_to_others(key, now)
+        others = self._given_to_others(key, claim_number, now)
         if others and not wins:
             return Permit(NEVER, f"{peer} has given it to {others[peer]}", refused=True)
         if self.membership.is_gone(peer, now):
@@ -155,9 +159,9 @@ class Court:
             return Permit(now + self.spec.lease_seconds, f"alone: {peer} is not heard")
         return Permit(NEVER, f"waiting for {peer} to grant it")
 
-    def _permit_without_quorum(self, key: GroupKey, now: float, wins: bool) -> Permit:
+    def _permit_without_quorum(self, key: GroupKey, claim_number: int, now: float, wins: bool) -> Permit:
         """1.41's way: a node acts on its own opinion; two may (quorum = none)."""
-        others = {} if wins else self._given_to_others(key, now)
+        others = {} if wins else self._given_to_others(key, claim_number, now)
         if others or self.ledger.holder(key, now) != self.spec.me:
             return Permit(NEVER, f"held by {', '.join(sorted(set(others.values())))}", refused=bool(others))
         return Permit(now + self.spec.lease_seconds)

@@ -77,6 +77,11 @@ class Membership:
         peer.beat, peer.heard_at, peer.echoed_sent, peer.answered_at = beat, now, sent, None
         return peer
 
+    def is_known(self, beat: Beat) -> bool:
+        """It adds nothing to what is echoed: an old, foreign or replaced one."""
+        peer = self.peers.get(beat.sender)
+        return peer is None or peer.newest is None or peer.newest != Echo(beat.boot, beat.number)
+
     def was_rolled_back(self, beat: Beat) -> bool:
         """The peer echoes a beat of this boot that was never sent: this is a restored or cloned machine."""
         echo = beat.echo.get(self.spec.me)

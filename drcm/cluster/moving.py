@@ -23,6 +23,10 @@ class Moving:
         self._stop = stop
         self._failures: dict[GroupKey, tuple[int, float]] = {}  # how many in a row, no attempt before
 
+    def succeeded(self, key: GroupKey) -> None:
+        """Another node runs it: what failed before is forgotten."""
+        self._failures.pop(key, None)
+
     def consider(self, holding: Holding, now: float) -> None:
         group, engine = holding.group, self.engine
         _, not_before = self._failures.get(group.key, (0, 0.0))
@@ -68,6 +72,8 @@ class Moving:
 
     def _begin(self, holding: Holding, to: str, why: str, now: float) -> None:
         leaving = self.engine.leaving_since is not None
+        failures = self._failures.get(holding.group.key, (0, 0.0))[0] + 1  # until the taker runs it
+        self._failures[holding.group.key] = (failures, now + backoff(failures))
         holding.handover = Handover(holding.group, to, why, now, leaving)
         if not holding.group.sets:
             holding.handover.enter(Step.STOPPING, now)
@@ -103,8 +109,6 @@ class Moving:
 
     def _failed(self, holding: Holding, handover: Handover, now: float) -> None:
         key = holding.group.key
-        failures = self._failures.get(key, (0, 0.0))[0] + 1
-        self._failures[key] = (failures, now + backoff(failures))
         holding.handover = None
         if self.engine.leaving_since is not None:
             text = (

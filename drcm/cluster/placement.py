@@ -55,6 +55,9 @@ class Situation:
         promised = self.ledger.holder(group.key, now)
         return promised if promised and promised != self.spec.me else ""
 
+    def runs_elsewhere(self, group: Group, now: float) -> bool:
+        return any(beat.claims.get(group.key) is HoldState.RUNNING for beat in self.membership.beats(now))
+
     def unfit(self, group: Group, now: float) -> str:
         """Why this node can't take the group's sets; empty where it can."""
         for name in group.sets:
@@ -64,10 +67,9 @@ class Situation:
         return ""
 
     def newest_head(self, name: str, now: float) -> Head | None:
-        """The newest generation of a set that any voter heard knows."""
-        known = [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
-        if name in self.heads:
-            known.append(self.heads[name])
+        """The newest generation of a set that any voter heard knows; its own where two have one number."""
+        known = [self.heads[name]] if name in self.heads else []
+        known += [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
         return max(known, key=lambda head: head.n, default=None)
 
     def order(self, group: Group, now: float) -> list[str]:

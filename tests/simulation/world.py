@@ -1,6 +1,7 @@
-"""A seeded world for engines: a clock, a network that can be cut, and resources that do as told.
+"""A seeded world for engines: clocks that drift, a network that can be cut, resources that do as told.
 
-Every engine runs its own actions against `Machine`s; nothing here sleeps, so hours pass in seconds.
+Every engine runs against a `Machine`; nothing here sleeps, so hours pass in seconds. Times without a
+word are world time; `Machine.clock` is what that machine's CLOCK_BOOTTIME says.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from drcm.cluster import events as ev
 from drcm.cluster.engine import Beginning, Engine
-from drcm.cluster.messages import Head, SetView
+from drcm.cluster.messages import Head, HoldState, SetView
 from drcm.cluster.spec import Spec
+
+START = 1000.0
 
 
 @dataclass
@@ -22,15 +25,31 @@ class Machine:
     """One node: its engine while it runs, what runs on it, and what survives a power cut."""
 
     spec: Spec
+    rate: float = 1.0  # of its clock
+    offset: float = 0.0
     engine: Engine | None = None
     boot_count: int = 0
-    paused: bool = False
+    daemon_paused: bool = False
+    host_paused: bool = False
     running: set[tuple[str, str]] = field(default_factory=set)  # (group, member)
     heads: dict[str, Head] = field(default_factory=dict)  # durable
     views: dict[str, SetView] = field(default_factory=dict)  # durable
+    grants: Beginning | None = None  # /run/drcm/grants: survives the daemon, not the machine
+    lease: ev.Lease = field(default_factory=lambda: ev.Lease(0.0, 0.0))  # /run/drcm/lease
     refuses: set[str] = field(default_factory=set)  # members that do not start
     left: bool = False
+    powered: bool = False
     timer: int = 0
+
+    def clock(self, now: float) -> float:
+        return self.offset + now * self.rate
+
+    def world_time(self, clock: float) -> float:
+        return (clock - self.offset) / self.rate
+
+    @property
+    def listens(self) -> bool:
+        return self.engine is not None and not (self.daemon_paused or self.host_paused or self.left)
 
 
 class World:
@@ -38,15 +57,18 @@ class World:
 
     def __init__(self, specs: dict[str, Spec], seed: int = 0) -> None:
         self.random = random.Random(seed)
-        self.now = 1000.0
+        self.now = START
         self.machines = {name: Machine(spec) for name, spec in specs.items()}
         self.cuts: set[tuple[str, str]] = set()  # (from, to)
         self.loss = 0.0
+        self.duplicates = 0.0
         self.delay = (0.0002, 0.001)
-        self.start_seconds = 0.01
+        self.start_seconds = (0.01, 0.01)
+        self.stop_seconds = (0.001, 0.001)
         self.pass_seconds = 0.5
         self.log: list[str] = []
         self.problems: list[tuple[float, str, ev.Problem]] = []
+        self.engine_class: type[Engine] = Engine
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self.watch: Callable[[World], None] = lambda world: None
@@ -76,39 +98,37 @@ class World:
     # --- machines -----------------------------------------------------------------------------
 
     def power_on(self, name: str) -> None:
+        self.machines[name].powered = True
         self._boot(name, Beginning(machine_booted=True))
 
     def power_cut(self, name: str) -> None:
         machine = self.machines[name]
-        machine.engine = None
+        machine.engine, machine.grants, machine.lease = None, None, ev.Lease(0.0, 0.0)
         machine.running.clear()
+        machine.boot_count += 1
+        machine.powered = machine.daemon_paused = machine.host_paused = False
         self.say(name, "POWER CUT")
 
     def kill_daemon(self, name: str) -> None:
-        machine = self.machines[name]
-        engine = machine.engine
-        assert engine is not None
-        machine.engine = None
-        held = tuple(
-            key for key, h in engine.care.holdings.items() if h.state.value in ("starting", "running")
-        )
-        until = min((engine.care.holdings[key].lease_until for key in held), default=0.0)
-        self._remembered = Beginning(False, engine.boot, until, held, engine.ledger.export())
+        self.machines[name].engine = None
+        self.machines[name].boot_count += 1
+        self.machines[name].daemon_paused = False
         self.say(name, "daemon killed")
 
     def restart_daemon(self, name: str) -> None:
-        begin = self._remembered
-        if begin.lease_until <= self.now:
-            self.machines[name].running.clear()
+        machine = self.machines[name]
+        begin = machine.grants or Beginning(machine_booted=True)
+        if begin.lease_until <= machine.clock(self.now):
+            machine.running.clear()  # the first act of a start (rule 4)
             begin = replace(begin, resumes=b"", adopt=())
         self._boot(name, begin)
 
     def _boot(self, name: str, begin: Beginning) -> None:
         machine = self.machines[name]
         machine.boot_count += 1
-        machine.left = machine.paused = False
+        machine.left = machine.daemon_paused = False
         boot = self.random.randbytes(16)
-        machine.engine = Engine(machine.spec, boot, self.now, begin)
+        machine.engine = self.engine_class(machine.spec, boot, machine.clock(self.now), begin)
         self.say(name, f"starts {'after a boot' if begin.machine_booted else 'again'}")
         for set_name, head in machine.heads.items():
             self.tell(name, ev.HeadStored(set_name, head))
@@ -119,27 +139,74 @@ class World:
     def tell(self, name: str, event: ev.Event) -> None:
         machine = self.machines[name]
         engine = machine.engine
-        if engine is None or machine.paused or machine.left:
+        if engine is None or not machine.listens:
             return
-        for action in engine.handle(event, self.now):
+        for action in engine.handle(event, machine.clock(self.now)):
             self._perform(name, action)
+        machine.grants = self._memory_of(engine)
         machine.timer += 1
         timer, boot = machine.timer, machine.boot_count
-        self.at(max(engine.deadline, self.now + 0.0005), lambda: self._tick(name, timer, boot))
+        due = max(machine.world_time(engine.deadline), self.now + 0.0005)
+        self.at(due, lambda: self._tick(name, timer, boot))
 
     def _tick(self, name: str, timer: int, boot: int) -> None:
         machine = self.machines[name]
         if machine.timer == timer and machine.boot_count == boot:
             self.tell(name, ev.Tick())
 
+    @staticmethod
+    def _memory_of(engine: Engine) -> Beginning:
+        """What grants_file.py writes."""
+        alive = (HoldState.STARTING, HoldState.RUNNING)
+        held = {key: h for key, h in engine.care.holdings.items() if h.state in alive and not h.handover}
+        until = min((h.lease_until for h in held.values()), default=0.0)
+        return Beginning(False, engine.boot, until, tuple(held), engine.ledger.export())
+
     def pause(self, name: str) -> None:
-        self.machines[name].paused = True
+        """The whole machine stands still: keeper and resources too."""
+        self.machines[name].host_paused = True
         self.say(name, "PAUSED")
 
+    def pause_daemon(self, name: str) -> None:
+        """The daemon alone hangs; what it started, and the keeper, go on."""
+        self.machines[name].daemon_paused = True
+        self.say(name, "daemon hangs")
+
     def resume(self, name: str) -> None:
-        self.machines[name].paused = False
+        machine = self.machines[name]
+        machine.host_paused = machine.daemon_paused = False
         self.say(name, "RESUMED")
+        self._keep(name)
         self.tell(name, ev.Tick())
+
+    # --- the keeper -----------------------------------------------------------------------------
+
+    def _new_lease(self, name: str, lease: ev.Lease) -> None:
+        machine = self.machines[name]
+        machine.lease = lease
+        boot = machine.boot_count
+        for deadline in (lease.addresses, lease.rest):
+            if deadline > 0:
+                due = max(self.now, machine.world_time(deadline))
+                self.at(due + 0.0001, lambda: self._keep(name) if machine.boot_count >= boot else None)
+
+    def _keep(self, name: str) -> None:
+        """What keeper.py does when a deadline has passed and the daemon has not moved it."""
+        machine = self.machines[name]
+        clock, lease = machine.clock(self.now), machine.lease
+        if machine.host_paused or not machine.powered or lease.addresses == 0.0:
+            return
+        if clock >= lease.addresses:
+            self._take_away(name, lambda member: member.startswith("ip:"))
+        if clock >= lease.rest:
+            self._take_away(name, lambda member: True)
+
+    def _take_away(self, name: str, which: Callable[[str], bool]) -> None:
+        machine = self.machines[name]
+        gone = {(group, member) for group, member in machine.running if which(member)}
+        if gone:
+            self.say(name, f"keeper releases {', '.join(sorted(member for _, member in gone))}")
+            machine.running -= gone
 
     # --- network ------------------------------------------------------------------------------
 
@@ -150,23 +217,37 @@ class World:
         self.cuts.clear()
 
     def _deliver(self, sender: str, to: str, event: ev.Event) -> None:
-        if (sender, to) not in self.cuts and self.random.random() >= self.loss:
-            self.at(self.now + self.random.uniform(*self.delay), lambda: self.tell(to, event))
+        copies = 1 + (self.random.random() < self.duplicates)
+        for _ in range(copies):
+            if (sender, to) not in self.cuts and self.random.random() >= self.loss:
+                self.at(self.now + self.random.uniform(*self.delay), lambda: self.tell(to, event))
 
     # --- actions ------------------------------------------------------------------------------
 
     def say(self, name: str, text: str) -> None:
-        self.log.append(f"{self.now - 1000:8.3f} {name:8} {text}")
+        self.log.append(f"{self.now - START:8.3f} {name:8} {text}")
 
     def _later(
         self, name: str, seconds: float, event: ev.Event, effect: Callable[[], None] = lambda: None
     ) -> None:
+        """`effect` on the machine and `event` to its engine, unless it was cut off or restarted meanwhile."""
         boot = self.machines[name].boot_count
 
         def happen() -> None:
             machine = self.machines[name]
-            if machine.engine is not None and machine.boot_count == boot:
-                effect()
+            if machine.boot_count != boot:
+                return
+            if machine.host_paused:
+                self.at(self.now + 0.1, happen)
+                return
+            effect()
+            answer()
+
+        def answer() -> None:
+            machine = self.machines[name]
+            if machine.boot_count == boot and (machine.daemon_paused or machine.host_paused):
+                self.at(self.now + 0.1, answer)
+            elif machine.boot_count == boot:
                 self.tell(name, event)
 
         self.at(self.now + seconds, happen)
@@ -177,13 +258,13 @@ class World:
             case ev.SendBeat(beat):
                 for peer in machine.spec.peers:
                     self._deliver(name, peer, ev.BeatHeard(beat))
+            case ev.Lease():
+                self._new_lease(name, action)
             case ev.StartMember(group, member, op):
                 self.say(name, f"start {group} {member}")
                 self._start(name, action)
-            case ev.StopMember(group, member, op, urgent):
-                self.say(name, f"stop {group} {member}{' at once' if urgent else ''}")
-                machine.running.discard((group, member))
-                self._later(name, 0.001, ev.MemberStopped(group, member, op))
+            case ev.StopMember():
+                self._stop(name, action)
             case ev.StoreHead(set_name, head):
                 self._store(name, set_name, head)
             case ev.OpenSet():
@@ -208,50 +289,60 @@ class World:
             case ev.Left():
                 self.say(name, "left")
                 machine.left = True
+                machine.lease = ev.Lease(0.0, 0.0)
             case _:
                 pass
 
     def _start(self, name: str, action: ev.StartMember) -> None:
         machine, member = self.machines[name], action.member
         refused = member in machine.refuses
-        if not refused:
+        if not refused and not member.startswith("set:"):
             machine.running.add((action.group, member))
-        if member.startswith("set:"):
-            set_name = member[4:]
-            if set_name in machine.heads:
-                head = replace(machine.heads[set_name], started=True)
-                self._store(name, set_name, head)
+        if member.startswith("set:") and member[4:] in machine.heads:
+            head = replace(machine.heads[member[4:]], started=True)
+            self._store(name, member[4:], head)
         error = "it does not want to" if refused else ""
-        self._later(name, self.start_seconds, ev.MemberStarted(action.group, member, action.op, error))
+        seconds = self.random.uniform(*self.start_seconds)
+        self._later(name, seconds, ev.MemberStarted(action.group, member, action.op, error))
+
+    def _stop(self, name: str, action: ev.StopMember) -> None:
+        machine = self.machines[name]
+        self.say(name, f"stop {action.group} {action.member}{' at once' if action.urgent else ''}")
+        key = (action.group, action.member)
+        address = action.member.startswith("ip:")
+        seconds = 0.001 if address else self.random.uniform(*self.stop_seconds)
+        if address:
+            machine.running.discard(key)
+        done = ev.MemberStopped(action.group, action.member, action.op)
+        self._later(name, seconds, done, lambda: machine.running.discard(key))
 
     def _store(self, name: str, set_name: str, head: Head) -> None:
         def effect() -> None:
-            self.machines[name].heads[set_name] = head
+            known = self.machines[name].heads.get(set_name)
+            if known is None or head.n > known.n or head.id == known.id:
+                self.machines[name].heads[set_name] = head
 
         self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
 
     def _open(self, name: str, action: ev.OpenSet) -> None:
         machine, known = self.machines[name], action.known
-        if known is None:
-            head = Head(0, "", name)
-        elif known.writer == name:
+        assert known is not None, "an unbegun set is never opened"
+        view = machine.views[action.name]
+        if known.writer == name and view.pos_id in (known.id, known.origin_id):
             head = known
-            view = machine.views[action.name]
             machine.views[action.name] = replace(view, pos_n=known.n, pos_id=known.id, writer=True)
         else:
             head = self._new_generation(name, action.name, name, "promote")
         machine.heads[action.name] = head
         self._later(name, 0.02, ev.SetOpened(action.group, action.name, action.op, head))
-        if action.name in machine.views:
-            self._later(name, 0.02, ev.SetLooked(action.name, machine.views[action.name]))
+        self._later(name, 0.02, ev.SetLooked(action.name, machine.views[action.name]))
 
     def _new_generation(self, name: str, set_name: str, writer: str, why: str) -> Head:
         machine = self.machines[name]
         view = machine.views[set_name]
         known = machine.heads[set_name]
-        newest = self.machines[name].engine
-        if newest is not None:
-            known = newest.situation().newest_head(set_name, self.now) or known
+        if machine.engine is not None:
+            known = machine.engine.situation().newest_head(set_name, machine.clock(self.now)) or known
         new_id = self.random.randbytes(8).hex()
         head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
         machine.heads[set_name] = head
@@ -268,11 +359,10 @@ class World:
     def _pass(self, name: str, action: ev.Pass) -> None:
         """A run from the writer: the taker's copy becomes what the writer's is."""
         machine, taker = self.machines[name], self.machines[action.to]
-        cut = (name, action.to) in self.cuts or taker.engine is None
-        error = "no route" if cut else ""
+        error = "no route" if (name, action.to) in self.cuts or taker.engine is None else ""
 
         def effect() -> None:
-            if cut:
+            if error:
                 return
             view = machine.views[action.name]
             run = f"{int(view.pos_run.partition('-')[0] or 0) + 1}-{self.random.randbytes(2).hex()}"
@@ -287,4 +377,7 @@ class World:
     # --- questions ----------------------------------------------------------------------------
 
     def holders(self, group: str, member: str) -> list[str]:
-        return [name for name, m in self.machines.items() if (group, member) in m.running]
+        """Who serves it: what stands still serves nobody."""
+        return [
+            name for name, m in self.machines.items() if (group, member) in m.running and not m.host_paused
+        ]
