@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
-from drcm.cluster.messages import Beat
+from drcm.cluster.messages import Beat, SetView
 from drcm.cluster.placement import diverged
 from drcm.cluster.spec import Group
 from drcm.config.model import Quorum
@@ -24,7 +24,7 @@ class Lookout:
         self._dead: set[str] = set()
         self._nothing_held_since: float | None = None
         self._probed_at = float("-inf")
-        self._diverged: set[str] = set()
+        self._diverged: dict[str, float] = {}  # since when
         self._marked: set[str] = set()
 
     def go_round(self, now: float) -> None:
@@ -50,33 +50,36 @@ class Lookout:
     def _watch_set(self, group: Group, name: str, now: float) -> None:
         """Did two nodes begin different generations? Then only one copy is served, by its holder."""
         engine, me = self.engine, self.engine.spec.me
-        beats = engine.membership.beats(now)
-        other = diverged(engine.heads, beats, name)
+        beats = {beat.sender: beat for beat in engine.membership.beats(now)}
+        other = diverged(engine.heads, beats.values(), name)
         view = engine.views.get(name)
         if not other or view is None:
             self._end_divergence(name)
             return
         text = f"DIVERGED: {me} and {other} both wrote {name} without each other; no sync either way"
         if name not in self._diverged:
-            self._diverged.add(name)
+            self._diverged[name] = now
             engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"set-diverged:{name}", text))
-        if not self._serves(group, other, beats) and not view.problem and name not in self._marked:
+        settled = now - self._diverged[name] > engine.spec.dead_seconds  # both have said what they hold
+        if settled and name not in self._marked and self._is_to_be_marked(group, name, view, beats[other]):
             self._marked.add(name)
             engine.emit(ev.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
 
     def _end_divergence(self, name: str) -> None:
         if name in self._diverged:
             self.engine.emit(ev.Problem(f"set-diverged:{name}", f"{name} is one again", over=True))
-        self._diverged.discard(name)
+        self._diverged.pop(name, None)
         self._marked.discard(name)
 
-    def _serves(self, group: Group, other: str, beats: list[Beat]) -> bool:
-        """Of this node and `other`, does this one keep the group? The holder, else the home node."""
-        mine = group.key in self.engine.care.holdings
-        theirs = any(group.key in beat.claims for beat in beats if beat.sender == other)
-        if mine != theirs:
-            return mine
-        return group.candidates.index(self.engine.spec.me) < group.candidates.index(other)
+    def _is_to_be_marked(self, group: Group, name: str, view: SetView, other: Beat) -> bool:
+        """Of two copies that diverged the holder's is served, else the home node's; the other is marked."""
+        theirs = other.sets.get(name)
+        if view.problem or theirs is None or theirs.problem:
+            return False
+        holds, they_hold = group.key in self.engine.care.holdings, group.key in other.claims
+        if holds != they_hold:
+            return they_hold
+        return group.candidates.index(self.engine.spec.me) > group.candidates.index(other.sender)
 
     def _probe_silent(self, now: float) -> None:
         """From half of T_dead on, does a silent peer's machine still answer? (two_node, HISTORIES E16)"""

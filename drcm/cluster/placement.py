@@ -95,10 +95,18 @@ class Situation:
         for name in group.candidates:
             if name != self.spec.me and self._never_heard(name, now):
                 return Verdict(False, f"{name} was not heard yet and may hold it")
+        for name in waiting_for:
+            if self._is_young(name):
+                return Verdict(False, f"{name} comes first and has only just started")
         patience = 2 * len(waiting_for) * self.spec.interval
         if orphaned_for < patience:
             return Verdict(False, f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it")
         return Verdict(True, f"it is this node's turn; {self._why_others_are_out(group, now)}")
+
+    def _is_young(self, name: str) -> bool:
+        """It still listens before it claims (rules 2 and 4), or has only just begun to."""
+        beat = self.membership.peers[name].beat
+        return beat is not None and beat.uptime < self.spec.dead_seconds + 2 * self.spec.interval
 
     def _never_heard(self, name: str, now: float) -> bool:
         """Not since this node's start, and it has still time to speak."""
