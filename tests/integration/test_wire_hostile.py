@@ -1,4 +1,4 @@
-"""Somebody on the LAN without the key: what he records, changes or makes up is dropped, and never answered."""
+"""Somebody on the LAN without the key: what he records, changes or makes up is dropped, never answered."""
 
 from __future__ import annotations
 
