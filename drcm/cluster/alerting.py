@@ -22,6 +22,8 @@ SUBJECTS = {
     "set-failed": "sync of {} failed",
     "set-diverged": "sync set {} has DIVERGED",
     "resource-failed": "{} failed",
+    "config-differs": "cm.cfg of {} differs",
+    "key-unknown": "{} speaks with another authkey",
     "unsent": "{}: changes may not have been sent",
 }
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from drcm import __version__, clock
+from drcm.cluster import events as ev
 from drcm.cluster import picture
 from drcm.errors import EXIT_NO_PERMISSION, EXIT_USAGE, DrcmError
 
@@ -28,7 +29,11 @@ class Answers:
             "status": self._status,
             "printcfg": self._printcfg,
         }
-        self._local: dict[str, Callable[[Request], Answer]] = {"set": self._set, "reload": self._reload}
+        self._local: dict[str, Callable[[Request], Answer]] = {
+            "set": self._set,
+            "reload": self._reload,
+            "promote": self._promote,
+        }
 
     async def dispatch(self, request: Request, local: bool) -> Answer:
         """The answer to one request; DrcmError is sent as a refusal."""
@@ -137,6 +142,14 @@ class Answers:
         from drcm.config.report import printcfg_text
 
         return {**self._who(), "text": printcfg_text(self._daemon.cluster)}
+
+    def _promote(self, request: Request) -> Answer:
+        """`drcm-sync NAME --promote --accept-loss`: what was waited for is given up."""
+        name, daemon = str(request.get("name")), self._daemon
+        self._set(request)  # refuses an unknown name
+        daemon.feed(ev.AcceptLoss(name))
+        group = next(g for g in daemon.engine.spec.groups if name in g.sets)
+        return {"text": f"{name}: {daemon.engine.care.reasons.get(group.key, 'accepted')}"}
 
     def _reload(self, request: Request) -> Answer:
         return {"text": self._daemon.reload()}

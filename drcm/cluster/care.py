@@ -270,7 +270,7 @@ class Care:
         def known(name: str) -> Head | None:
             return engine.situation().newest_head(name, now)
 
-        engine.emit(*holding.start_next(engine.new_op, known, agreed))
+        engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted))
         if holding.next_to_start() is None:
             self._now_running(holding, now)
         elif not holding.pending and now - holding.since > AGREEMENT_WAIT:

@@ -271,10 +271,18 @@ class Daemon:
         while True:
             if clock.now() - self.scheduler.last_wakeup < SCHEDULER_STUCK:
                 self.notifier.watchdog()
+            self._report_foreign_keys()
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
             if clock.now() - looked > KEEPER_LOOK:
                 looked = clock.now()
                 ensure_keeper(self.paths.run)
+
+    def _report_foreign_keys(self) -> None:
+        """Members that speak with a key that is not ours are mute; somebody must be told (HISTORIES W8)."""
+        for name, key in self._opener.foreign_keys.items():
+            ours = self.keys.current.id.hex()
+            text = f"{name} speaks with key {key.hex()}, expected {ours}: copy {self.paths.authkey} to it"
+            self.alerting.problem(ev.Problem(f"key-unknown:{name}", text))
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

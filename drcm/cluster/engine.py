@@ -54,6 +54,7 @@ class Engine:
         self.leaving_since: float | None = None
         self._last = now
         self._last_beat_at = float("-inf")
+        self.accepted: set[str] = set()  # sets whose copy here may be promoted although it is not the newest
         self._storing: dict[str, Head] = {}
         self._nothing_new = False  # the beat just heard only says that its sender lives
         self._out: list[ev.Action] = []
@@ -86,7 +87,13 @@ class Engine:
 
     def situation(self) -> Situation:
         return Situation(
-            self.spec, self.membership, self.ledger, self.heads, self.views, bool(self.begin.resumes)
+            self.spec,
+            self.membership,
+            self.ledger,
+            self.heads,
+            self.views,
+            bool(self.begin.resumes),
+            self.accepted,
         )
 
     def agreed(self, name: str, head: Head, now: float) -> bool:
@@ -156,6 +163,10 @@ class Engine:
     def _address_answered(self, event: ev.AddressAnswered, now: float) -> None:
         if event.node in self.membership.peers:
             self.membership.peers[event.node].answered_at = now
+
+    def _accept_loss(self, event: ev.AcceptLoss, now: float) -> None:
+        self.accepted.add(event.name)
+        self.emit(ev.Note(event.name, "--promote --accept-loss: this copy may be promoted", "warning"))
 
     def _leave(self, event: ev.Leave, now: float) -> None:
         if self.leaving_since is None:
@@ -262,6 +273,7 @@ HANDLERS: dict[type, Handler] = {
     ev.HeadStored: Engine._head_stored,
     ev.SetLooked: Engine._set_looked,
     ev.StepDone: lambda engine, event, now: engine.care.step_done(event, now),
+    ev.AcceptLoss: Engine._accept_loss,
     ev.Leave: Engine._leave,
     ev.Reconfigured: Engine._reconfigured,
 }

@@ -106,6 +106,13 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptLoss:
+    """A person said that the newest copy of set `name` is gone for good: this node's may be promoted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The operator stops this daemon: hand over, stop, release."""
 
@@ -129,6 +136,7 @@ Event = (
     | HeadStored
     | SetLooked
     | StepDone
+    | AcceptLoss
     | Leave
     | Reconfigured
 )
@@ -168,6 +176,7 @@ class OpenSet:
     name: str
     op: int
     known: Head | None
+    accept_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ lease is over everything is stopped at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from drcm.cluster.events import (
@@ -56,7 +56,11 @@ class Holding:
     # --- starting -----------------------------------------------------------------------------
 
     def start_next(
-        self, ops: Ops, known: Callable[[str], Head | None], agreed: Callable[[str, Head], bool]
+        self,
+        ops: Ops,
+        known: Callable[[str], Head | None],
+        agreed: Callable[[str, Head], bool],
+        accepted: Container[str] = (),
     ) -> list[Action]:
         """The next step of starting; empty while one is under way or a majority has yet to agree."""
         if self.pending:
@@ -70,7 +74,7 @@ class Holding:
         kind, _, name = member.partition(":")
         if kind == "set" and name not in self.opened:
             self.pending[member] = op = ops()
-            return [OpenSet(self.group.key, name, op, known(name))]
+            return [OpenSet(self.group.key, name, op, known(name), name in accepted)]
         if kind == "set" and not agreed(name, self.opened[name]):
             return []
         self.pending[member] = op = ops()

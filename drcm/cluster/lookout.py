@@ -13,6 +13,7 @@ from drcm.config.model import Quorum
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
+CONFIG_GRACE = 60.0  # seconds that cm.cfg may differ before somebody is told
 LEAVE_LINGER = 5  # intervals: a leaving node still grants what it released
 
 
@@ -26,9 +27,11 @@ class Lookout:
         self._probed_at = float("-inf")
         self._diverged: dict[str, float] = {}  # since when
         self._marked: set[str] = set()
+        self._other_config: dict[str, float] = {}  # since when
 
     def go_round(self, now: float) -> None:
         self._watch_nodes(now)
+        self._watch_configs(now)
         self._probe_silent(now)
         for group in self.engine.spec.groups:
             for name in group.sets:
@@ -46,6 +49,18 @@ class Lookout:
             self.engine.emit(ev.Note(name, f"{name} is heard again"))
             self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
         self._dead = dead
+
+    def _watch_configs(self, now: float) -> None:
+        """A node with another cm.cfg for longer than an edit takes (PEERS 58)."""
+        digest = self.engine.spec.digest
+        others = {b.sender for b in self.engine.membership.beats(now) if b.digest != digest}
+        for name in [name for name in self._other_config if name not in others]:
+            del self._other_config[name]
+            self.engine.emit(ev.Problem(f"config-differs:{name}", f"{name} has the same cm.cfg", over=True))
+        for name in others:
+            if now - self._other_config.setdefault(name, now) > CONFIG_GRACE:
+                text = f"{name} has another cm.cfg: nothing moves between the two nodes until it is equal"
+                self.engine.emit(ev.Problem(f"config-differs:{name}", text))
 
     def _watch_set(self, group: Group, name: str, now: float) -> None:
         """Did two nodes begin different generations? Then only one copy is served, by its holder."""

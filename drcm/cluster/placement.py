@@ -5,7 +5,7 @@ These are opinions: they say when to try. Whether a node may is for the grants (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from drcm.cluster.lease import Ledger
@@ -34,6 +34,7 @@ class Situation:
     heads: Mapping[str, Head]  # what this voter has durably
     views: Mapping[str, SetView]  # this node's own copies
     resumed: bool  # this daemon goes on from a former one: nothing can have happened meanwhile
+    accepted: Container[str] = ()  # sets for which a person said --promote --accept-loss
 
     def judge(self, group: Group, orphaned_for: float, now: float) -> Verdict:
         """Should this node claim `group`, which it has seen without a holder for `orphaned_for` seconds?"""
@@ -156,6 +157,8 @@ class Situation:
             return "" if self.spec.me == group.home else begun
         if view is None or view.problem:
             return view.problem if view is not None else "no record of it here yet"
+        if name in self.accepted:
+            return ""
         if not stands_on(view, newest):
             return (
                 f"this copy is behind a whole generation: it holds generation {view.pos_n}, "

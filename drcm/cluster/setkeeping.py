@@ -128,9 +128,9 @@ class SetKeeping:
         known = generation_of(action.known) if action.known else None
         member = f"set:{action.name}"
         try:
-            record = await self._work(
-                custody.open_as_writer, self.paths, sync_set, self.me, known, os.urandom(8).hex()
-            )
+            opening = partial(custody.open_as_writer, accept_loss=action.accept_loss)
+            new_id = os.urandom(8).hex()
+            record = await self._work(opening, self.paths, sync_set, self.me, known, new_id)
             head = head_of(record.head)
             await self._work(self._write_head, action.name, head)
             await self._look(sync_set)
