@@ -279,6 +279,7 @@ class Care:
     def _now_running(self, holding: Holding, now: float) -> None:
         group, me = holding.group, self.engine.spec.me
         holding.enter(HoldState.RUNNING, now)
+        self.engine.accepted.difference_update(group.sets)
         self._say(group.key, f"running: {holding.reason}")
         self.engine.emit(ev.Note(group.key, f"running: {holding.reason}"))
         self.engine.emit(ev.Problem(f"resource-failed:{group.key}", f"{group.key} runs on {me}", over=True))
