@@ -146,7 +146,7 @@ class Story:
         with show.waiting("waiting for the resources"):
             move = expected.wait(60)
             wait_until(lambda: _all_complete(a), 30, "the first sync from cmnode1")
-        gap = self._longest_gap(probe, back)
+        gap = self._away(probe, back)
         self.times |= {"interruption": gap, "home": move.address - back}
         show.say(f"then it stops, sends the rest and hands over: {IP} was away for {gap:.2f} s", "bold green")
         self._cm_stat(a)
@@ -180,16 +180,16 @@ class Story:
             answer = probe.wait_answer(20, after=move.address)
         given = watch.moment(GIVEN, 5)
         need(code == 0, f"drcm-server of cmnode1 ended with {code}")
-        self.times["stop"] = self._longest_gap(probe, asked)
+        self.times["stop"] = self._away(probe, asked)
         self.times["given"] = max(0.0, answer - given)
         show.say(f"the set was handed over first; {IP} was away for {self.times['stop']:.2f} s")
         self._equal("the file written just before the stop is on cmnode2 too")
         need(not a.path(CRONTAB).exists(), f"{CRONTAB} is still on {a.name}")
 
     @staticmethod
-    def _longest_gap(probe: Probe, since: float) -> float:
-        """The longest time without an answer at the client that began after `since`."""
-        return max((gap.seconds for gap in probe.gaps() if gap.start > since), default=0.0)
+    def _away(probe: Probe, since: float) -> float:
+        """For how long the client had no answer since then, in all."""
+        return sum(gap.seconds for gap in probe.gaps() if gap.start > since)
 
     # -- what is shown and checked -----------------------------------------------------------------
 
