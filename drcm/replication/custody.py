@@ -34,6 +34,8 @@ __all__ = [
     "start",
 ]
 
+JOIN_SECONDS = 2.0  # for a join to end: it writes some small files
+
 
 @dataclass(frozen=True, slots=True)
 class Custody:
@@ -130,7 +132,15 @@ def hear(paths: Paths, name: str, head: Generation) -> Record | None:
     record = records.load(paths.sets, name)
     if record is None or transitions.hear(record, head) is record:
         return record
-    with records.seize(paths.sets, name, f"generation {head.n} of {head.writer}"):
+    purpose = f"generation {head.n} of {head.writer}"
+    # A joiner has nothing older under way: what holds its lock is --init's join, still writing the markers.
+    joining = record.newest is None
+    held = (
+        records.lock(paths.sets, name, purpose, JOIN_SECONDS)
+        if joining
+        else records.seize(paths.sets, name, purpose)
+    )
+    with held:
         record = records.load(paths.sets, name)
         if record is None:
             return None

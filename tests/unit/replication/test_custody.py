@@ -324,6 +324,21 @@ def test_only_a_newer_head_ends_a_receive(a: Place) -> None:
     assert not a.record().is_writer
 
 
+def test_hearing_of_the_first_generation_waits_for_the_join(b: Place) -> None:
+    """The beat that tells of a set's first generation may come while --init's join still holds the lock."""
+    held = HOLD.replace("time.sleep(60)", "time.sleep(0.3)")
+    child = subprocess.Popen(
+        [sys.executable, "-c", held, str(b.paths.sets)], stdout=subprocess.PIPE, text=True, process_group=0
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    child.stdout.close()
+    heard = custody.hear(b.paths, "testfs", Generation(1, "aa", "A", "init", started=True))
+    assert child.wait(5) == 0
+    assert heard is not None
+    assert heard.head.id == "aa"
+
+
 def test_promotion_takes_the_lock(a: Place) -> None:
     """A promotion ends a run that holds the lock."""
     child = pushing(a)
