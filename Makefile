@@ -5,12 +5,15 @@ export PYTHON
 # Fast ones first: a slip shows in a second, the lab and integration take their time.
 TESTS := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation tests/lab tests/integration)
 
-.PHONY: help ready demo test lint bench
+SEEDS ?= 0-9999
+
+.PHONY: help ready demo test lint sim bench
 
 help:
 	@echo "make demo    two nodes, a power cut, a failover and the way back, live, in two minutes (root)"
 	@echo "make test    lint, types and all tests (root)"
 	@echo "make lint    ruff and mypy"
+	@echo "make sim     seeded lives of clusters of 2 to 7 nodes (SEEDS=0-9999)"
 	@echo "make bench   the benchmarks there are"
 
 ready:
@@ -27,6 +30,9 @@ lint: ready
 
 test: lint
 	@$(BIN)/pytest -q $(TESTS)
+
+sim: ready
+	@$(BIN)/python -m tests.simulation $(SEEDS)
 
 bench: ready
 	@for file in bench/*.py; do \

@@ -156,6 +156,7 @@ class StartMember:
     group: GroupKey
     member: MemberKey
     op: int
+    handed: bool = False  # its former holder has just said that it let go: nobody else can have it
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Holding:
     outlook: str = ""  # what is to come: why it stays, or where it goes
     handover: Handover | None = None
     lease_until: float = 0.0
+    handed: bool = False  # its former holder has said that it let go
 
     def enter(self, state: HoldState, now: float) -> None:
         self.state, self.since = state, now
@@ -78,7 +79,7 @@ class Holding:
         if kind == "set" and not agreed(name, self.opened[name]):
             return []
         self.pending[member] = op = ops()
-        return [StartMember(self.group.key, member, op)]
+        return [StartMember(self.group.key, member, op, self.handed)]
 
     def next_to_start(self) -> MemberKey | None:
         return next((m for m in self.group.members if m not in self.started), None)

@@ -55,6 +55,8 @@ class Members:
         member = known or self._new(action.group, action.member)
         self.running[action.group, action.member] = member
         self._write_held()
+        if isinstance(member.agent, AddressAgent):
+            member.agent.known_free = action.handed
         self._replace_task(member, self._start(action, member))
 
     def stop(self, action: ev.StopMember) -> None:

@@ -46,6 +46,7 @@ class AddressAgent:
         self._probe_seconds = probe_seconds
         self._announce_seconds = announce_seconds
         self._prefix = address.prefix
+        self.known_free = False  # its former holder has just let go: no probe is needed, and no time is lost
         self._holding = False
         self._trouble = ""
         self._put_backs: deque[float] = deque()
@@ -60,8 +61,9 @@ class AddressAgent:
         link, _ = self._interface()
         here = self._here()
         self._prefix = here.prefix if here else self.address.prefix
-        if here is None:
+        if here is None and not self.known_free:
             await self._refuse_if_taken(link)
+        if here is None:
             await self._bring()
         self._put()
         self._hold()
