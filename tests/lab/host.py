@@ -145,6 +145,7 @@ class Host:
         if self._clock_faked and FAKETIME:
             base |= {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": CLOCK_FILE, "FAKETIME_NO_CACHE": "1"}
             base |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
+            base |= {"PYTHONPATH": str(REPOSITORY / "tests/lab/stepped")}
         return base | dict(extra or {})
 
     def run(
