@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass, field
 from functools import partial
 
 from drcm.clock import now
+from drcm.errors import EXIT_LOCKED
 from tests.lab import Lab, Node, Probe, wait_until
 from tests.lab.demo_cluster import (
     CRONTAB,
@@ -201,7 +203,10 @@ class Story:
         self.show.checked(f"{said} (SHA-256)")
 
     def _command(self, node: Node, *argv: str) -> None:
-        done = node.drcm(argv[0], *argv[1:])
+        """Run it and show it; where the schedule is just running the set too, a moment later."""
+        done = wait_until(lambda: _unless_locked(node, argv), 20, f"{' '.join(argv)} on {node.name}")
+        assert done is not None
+        need(done.returncode == 0, f"{node.name}: {' '.join(argv)}: {done.returncode}\n{done.stderr}")
         self.show.output(f"{node.name}# {' '.join(argv)}", done.stdout.splitlines())
 
     def _shell(self, node: Node, command: str) -> None:
@@ -219,6 +224,11 @@ class Story:
         parts = "\n".join(lines).split("\n\n")
         chosen = [part for part in parts if part.startswith(("Cluster", "RESOURCES", "SETS"))]
         self.show.output(f"{node.name}# drcm-report", "\n\n".join(chosen).splitlines())
+
+
+def _unless_locked(node: Node, argv: tuple[str, ...]) -> subprocess.CompletedProcess[str] | None:
+    done = node.drcm(*argv, check=False)
+    return None if done.returncode == EXIT_LOCKED else done
 
 
 def _in_log(node: Node, text: str) -> bool:
