@@ -228,7 +228,11 @@ class World:
         self.log.append(f"{self.now - START:8.3f} {name:8} {text}")
 
     def _later(
-        self, name: str, seconds: float, event: ev.Event, effect: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        seconds: float,
+        event: ev.Event | Callable[[], ev.Event],
+        effect: Callable[[], None] = lambda: None,
     ) -> None:
         """`effect` on the machine and `event` to its engine, unless it was cut off or restarted meanwhile."""
         boot = self.machines[name].boot_count
@@ -248,7 +252,7 @@ class World:
             if machine.boot_count == boot and (machine.daemon_paused or machine.host_paused):
                 self.at(self.now + 0.1, answer)
             elif machine.boot_count == boot:
-                self.tell(name, event)
+                self.tell(name, event() if callable(event) else event)
 
         self.at(self.now + seconds, happen)
 
@@ -343,7 +347,7 @@ class World:
         known = machine.heads[set_name]
         if machine.engine is not None:
             known = machine.engine.situation().newest_head(set_name, machine.clock(self.now)) or known
-        new_id = self.random.randbytes(8).hex()
+        new_id = self.new_generation_id(known.n + 1)
         head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
         machine.heads[set_name] = head
         if writer == name:
@@ -351,17 +355,27 @@ class World:
         else:
             mine = replace(view, writer=False, sole=False)
         machine.views[set_name] = mine
-        self.say(name, f"{set_name}: generation {head.n} ({why}), writer {writer}")
+        origin = f"{head.origin_id} run {head.origin_run or 'none'}"
+        self.say(name, f"{set_name}: generation {new_id} ({why}), from {origin}, writer {writer}")
         self._later(name, 0.005, ev.SetLooked(set_name, mine))
         self._later(name, 0.005, ev.HeadStored(set_name, head))
         return head
 
+    def new_generation_id(self, number: int) -> str:
+        return self.random.randbytes(8).hex()
+
     def _pass(self, name: str, action: ev.Pass) -> None:
         """A run from the writer: the taker's copy becomes what the writer's is."""
         machine, taker = self.machines[name], self.machines[action.to]
-        error = "no route" if (name, action.to) in self.cuts or taker.engine is None else ""
+        boot = taker.boot_count
+
+        def broken() -> bool:
+            """Now; or the taker went away, perhaps came back, while it ran."""
+            return (name, action.to) in self.cuts or taker.engine is None or taker.boot_count != boot
 
         def effect() -> None:
+            nonlocal error
+            error = "no route" if broken() else ""
             if error:
                 return
             view = machine.views[action.name]
@@ -371,7 +385,10 @@ class World:
             self.tell(action.to, ev.SetLooked(action.name, taker.views[action.name]))
             self.tell(name, ev.SetLooked(action.name, machine.views[action.name]))
 
-        done = ev.StepDone(action.group, action.op, error, self.pass_seconds)
+        def done() -> ev.Event:
+            return ev.StepDone(action.group, action.op, error, self.pass_seconds)
+
+        error = ""
         self._later(name, self.pass_seconds, done, effect)
 
     # --- questions ----------------------------------------------------------------------------
