@@ -175,6 +175,11 @@ class Care:
                 return True
         return False
 
+    def claim_roll(self, group: Group, reason: str, now: float) -> None:
+        """The electorate's own group, in which nothing runs."""
+        if now >= self._withdrawn.get(group.key, now):
+            self._drive(self._claim(group, reason, now), now)
+
     def _claim(self, group: Group, reason: str, now: float) -> Holding:
         number = self.engine.membership.number + 1  # the beat that this pass will send
         holding = Holding(group, HoldState.CLAIMING, now, number, reason)

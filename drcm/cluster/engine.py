@@ -14,9 +14,10 @@ from typing import Any
 from drcm import __version__
 from drcm.cluster import events as ev
 from drcm.cluster.care import Care
+from drcm.cluster.electorate import Electorate
 from drcm.cluster.lease import Court, Ledger
 from drcm.cluster.membership import Membership
-from drcm.cluster.messages import Beat, BootId, GroupKey, Head, SetView
+from drcm.cluster.messages import Beat, BootId, GroupKey, Head, Roll, SetView
 from drcm.cluster.placement import Situation, diverged
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
@@ -59,6 +60,7 @@ class Engine:
         self._nothing_new = False  # the beat just heard only says that its sender lives
         self._out: list[ev.Action] = []
         self._op = 0
+        self.electorate = Electorate(self)
         self.care = Care(self)
         self.care.adopt(begin.adopt, begin.lease_until, now)
 
@@ -100,10 +102,11 @@ class Engine:
         """Do as many voters as the quorum asks for have generation `head` durably? (HISTORIES R11)"""
         if name not in self.heads or self.heads[name].id != head.id:
             return False
-        asked = [b for b in self.membership.beats(now) if not self.membership.is_gone(b.sender, now)]
+        voters = self.membership.voter_beats(now)
+        asked = [beat for beat in voters if not self.membership.is_gone(beat.sender, now)]
         having = sum(beat.heads[name].id == head.id for beat in asked if name in beat.heads)
         if self.spec.quorum is Quorum.MAJORITY:
-            return having + 1 >= self.spec.majority
+            return having + (self.spec.me in self.spec.voters) >= self.spec.majority
         rivals = sum(beat.sender == diverged(self.heads, [beat], name) for beat in asked)
         return self.spec.quorum is Quorum.NONE or having >= len(asked) - rivals
 
@@ -112,6 +115,11 @@ class Engine:
         self.released[key] = (to, now)
         self.ledger.release(key, self.spec.me)
         self._hear_claims(now)
+
+    def enroll(self, roll: Roll) -> None:
+        """From now on these vote."""
+        self.spec = replace(self.spec, epoch=roll.epoch, voters=roll.voters)
+        self.membership.reconfigure(self.spec)
 
     def group(self, key: GroupKey) -> Group | None:
         return next((g for g in self.spec.groups if g.key == key), None)
@@ -129,6 +137,7 @@ class Engine:
         was_heard = former is not None and self.membership.is_heard(beat.sender, now)
         if self.membership.hear(beat, now) is not None:
             self._learn_heads(beat)
+            self.electorate.hear(beat, now)
             same = was_heard and former is not None and _state_of(beat) == _state_of(former)
             self._nothing_new = same and self.care.is_settled
         else:
@@ -174,8 +183,10 @@ class Engine:
             self.emit(ev.Note(self.spec.me, "leaving: handing over what has a taker, stopping the rest"))
 
     def _reconfigured(self, event: ev.Reconfigured, now: float) -> None:
-        self.spec = event.spec
-        self.membership.reconfigure(event.spec)
+        roll = self.electorate.roll
+        kept = replace(event.spec, epoch=roll.epoch, voters=roll.voters)
+        self.spec = kept if self.electorate.rules else event.spec
+        self.membership.reconfigure(self.spec)
         self.care.reconfigure(now)
 
     def _rejoin(self, why: str, now: float) -> None:
@@ -193,6 +204,7 @@ class Engine:
         self._forget_old_releases(now)
         self._hear_claims(now)
         self.care.go_round(now)
+        self.electorate.go_round(now)
         self._out.insert(0, self.care.lease(now))  # before any start: the keeper reads it
         beat = self._make_beat(now)
         changed = self.beat is None or _state_of(beat) != _state_of(self.beat)
@@ -205,7 +217,7 @@ class Engine:
     def _hear_claims(self, now: float) -> None:
         """Words for what the others claim; on every pass, as a word may just have become free."""
         for peer in self.membership.heard(now):
-            if peer.beat is not None and peer.heard_at is not None and peer.beat.epoch == self.spec.epoch:
+            if peer.beat is not None and peer.heard_at is not None and self.spec.has_roll_of(peer.beat):
                 self.ledger.hear(peer.beat, peer.heard_at, now)
 
     def _forget_old_releases(self, now: float) -> None:
@@ -236,6 +248,9 @@ class Engine:
             version=__version__,
             uptime=now - self.membership.started,
             leaving=leaving,
+            voters=self.spec.voters,
+            proposal=self.electorate.proposal,
+            accepted=self.electorate.accepted,
         )
 
     def _beat_interval(self, now: float) -> float:
@@ -256,7 +271,7 @@ def _state_of(beat: Beat) -> tuple[object, ...]:
     sets = {name: (view.problem, view.writer) for name, view in beat.sets.items()}
     return (
         beat.boot, beat.unheard, beat.claims, beat.released, beat.declines, beat.grants, beat.heads, sets,
-        beat.leaving, beat.digest,
+        beat.leaving, beat.digest, beat.epoch, beat.voters, beat.proposal, beat.accepted,
     )  # fmt: skip
 
 
@@ -274,6 +289,7 @@ HANDLERS: dict[type, Handler] = {
     ev.SetLooked: Engine._set_looked,
     ev.StepDone: lambda engine, event, now: engine.care.step_done(event, now),
     ev.AcceptLoss: Engine._accept_loss,
+    ev.RollStored: lambda engine, event, now: engine.electorate.stored(event),
     ev.Leave: Engine._leave,
     ev.Reconfigured: Engine._reconfigured,
 }

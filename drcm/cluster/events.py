@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drcm.cluster.messages import Beat, GroupKey, Head, SetView
+from drcm.cluster.messages import Beat, GroupKey, Head, Proposal, Roll, SetView
 from drcm.cluster.spec import MemberKey, Spec
 
 # --- events ---------------------------------------------------------------------------------------
@@ -106,6 +106,14 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class RollStored:
+    """The roll of voters, and what is accepted for the next, are durable here."""
+
+    roll: Roll
+    accepted: Proposal | None
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptLoss:
     """A person said that the newest copy of set `name` is gone for good: this node's may be promoted."""
 
@@ -136,6 +144,7 @@ Event = (
     | HeadStored
     | SetLooked
     | StepDone
+    | RollStored
     | AcceptLoss
     | Leave
     | Reconfigured
@@ -186,6 +195,14 @@ class StoreHead:
 
     name: str
     head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRoll:
+    """Make both durable here; answered by RollStored."""
+
+    roll: Roll
+    accepted: Proposal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +307,7 @@ Action = (
     | StopMember
     | OpenSet
     | StoreHead
+    | StoreRoll
     | GoAlone
     | MarkDiverged
     | Pass

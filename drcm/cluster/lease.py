@@ -108,18 +108,18 @@ class Court:
             until = sendings[self.spec.majority - 1] + self.spec.lease_seconds
         if self.spec.quorum is Quorum.TWO_NODE and (incumbent or until <= now):
             alone = self._permit_alone(key, claim_number, now, incumbent, wins)
-            return alone if alone.until > until or alone.refused else Permit(until)
+            return Permit(until) if until > max(now, alone.until) and not alone.refused else alone
         return Permit(until) if until > now else self._no_majority(key, claim_number, len(sendings), now)
 
     def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
         """For each voter that grants `key` to this node: when the beat that it answered was sent."""
-        own = self.ledger.grants(now).get(key) == self.spec.me
-        peers = self.membership.peers.values()
+        own = self.ledger.grants(now).get(key) == self.spec.me and self.spec.me in self.spec.voters
+        peers = [peer for name, peer in self.membership.peers.items() if name in self.spec.voters]
         return [now if own else NEVER, *(self._sending(peer, key, claim_number) for peer in peers)]
 
     def _sending(self, peer: Peer, key: GroupKey, claim_number: int) -> float:
         beat, me = peer.beat, self.spec.me
-        if beat is None or peer.echoed_sent is None or beat.epoch != self.spec.epoch:
+        if beat is None or peer.echoed_sent is None or not self.spec.has_roll_of(beat):
             return NEVER
         granted = beat.grants.get(key) == me and beat.echo[me].beat >= claim_number
         return peer.echoed_sent if granted else NEVER
@@ -133,11 +133,11 @@ class Court:
 
     def _given_to_others(self, key: GroupKey, claim_number: int, now: float) -> dict[str, str]:
         """Voters that have heard this node's claim, and whose newest word gives `key` to another node."""
-        me, beats = self.spec.me, self.membership.beats(now)
+        me, beats = self.spec.me, self.membership.voter_beats(now)
         answers = [beat for beat in beats if beat.echo[me].beat >= claim_number]
         given = {beat.sender: beat.grants[key] for beat in answers if key in beat.grants}
         own = self.ledger.holder(key, now)
-        if own is not None:
+        if own is not None and me in self.spec.voters:
             given[self.spec.me] = own
         return {voter: owner for voter, owner in given.items() if owner != self.spec.me}
 
@@ -153,10 +153,10 @@ class Court:
             return Permit(NEVER, f"{peer} has given it to {others[peer]}", refused=True)
         if self.membership.is_gone(peer, now):
             return Permit(now + self.spec.lease_seconds, f"{peer} has left")
-        if not self._sees_the_network(now):
+        if self._sight_ends(now) <= now:
             return Permit(NEVER, "no ping_hosts answers: this node may be the one that is cut off")
         if incumbent or self.membership.is_dead(peer, now):
-            return Permit(now + self.spec.lease_seconds, f"alone: {peer} is not heard")
+            return Permit(self._sight_ends(now), f"alone: {peer} is not heard")
         return Permit(NEVER, f"waiting for {peer} to grant it")
 
     def _permit_without_quorum(self, key: GroupKey, claim_number: int, now: float, wins: bool) -> Permit:
@@ -166,7 +166,8 @@ class Court:
             return Permit(NEVER, f"held by {', '.join(sorted(set(others.values())))}", refused=bool(others))
         return Permit(now + self.spec.lease_seconds)
 
-    def _sees_the_network(self, now: float) -> bool:
+    def _sight_ends(self, now: float) -> float:
+        """Until when this node may act alone: T_lease after it sent the last ping that was answered."""
         if not self.spec.pings:
-            return True
-        return self.pinged_sent is not None and now - self.pinged_sent <= self.spec.lease_seconds
+            return now + self.spec.lease_seconds
+        return NEVER if self.pinged_sent is None else self.pinged_sent + self.spec.lease_seconds

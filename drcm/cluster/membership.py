@@ -101,6 +101,10 @@ class Membership:
         """The newest proven beat of every peer that is heard."""
         return [peer.beat for peer in self.heard(now) if peer.beat is not None]
 
+    def voter_beats(self, now: float) -> list[Beat]:
+        """Of those on the roll only."""
+        return [beat for beat in self.beats(now) if beat.sender in self.spec.voters]
+
     def is_dead(self, name: str, now: float) -> bool:
         """In this node's own opinion. A node that was never heard is given time to boot (HISTORIES E15)."""
         peer = self.peers[name]
@@ -117,7 +121,7 @@ class Membership:
             return False
         if self.spec.quorum.value in ("two_node", "none"):
             return True
-        agreeing = 1 + sum(name in beat.unheard for beat in self.beats(now))
+        agreeing = (self.spec.me in self.spec.voters) + sum(name in b.unheard for b in self.voter_beats(now))
         return agreeing >= self.spec.majority
 
     def is_gone(self, name: str, now: float) -> bool:

@@ -54,6 +54,22 @@ class SetView:
 
 
 @dataclass(frozen=True, slots=True)
+class Roll:
+    """Who votes, and since which change of it."""
+
+    epoch: int
+    voters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A roll that is to follow the present one; of two, the one with the higher ballot counts."""
+
+    ballot: int
+    roll: Roll
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """One heartbeat: the same body for all peers, and always the whole state."""
 
@@ -61,7 +77,7 @@ class Beat:
     boot: BootId
     number: int  # counts beats, not datagrams
     dead_seconds: float  # T_dead that the sender counts with (HISTORIES E5)
-    epoch: int  # of the list of voters
+    epoch: int  # of the roll of voters
     resumes: BootId = b""  # the boot that this one goes on from
     echo: dict[str, Echo] = field(default_factory=dict)
     unheard: tuple[str, ...] = ()  # voters not heard for T_dead
@@ -75,3 +91,6 @@ class Beat:
     version: str = ""
     uptime: float = 0.0  # seconds since the sender's machine booted
     leaving: bool = False
+    voters: tuple[str, ...] = ()  # of the roll
+    proposal: Proposal | None = None  # what the holder of the roll's group proposes
+    accepted: Proposal | None = None  # what this voter has accepted, durably

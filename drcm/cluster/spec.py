@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from drcm.cluster.messages import GroupKey
+from drcm.cluster.messages import Beat, GroupKey
 from drcm.config.model import Cluster, Kind, Node, Quorum, ResourceRef, SyncSet
 
 MemberKey = str  # "ip:web", "set:testfs"
@@ -44,6 +44,8 @@ class Spec:
     digest: str = ""
     epoch: int = 1
     keeps: frozenset[str] = frozenset()  # kinds that go on running when this node leaves
+    members: tuple[str, ...] = ()  # cm.cfg's active nodes, on the roll or not; () = the voters
+    last_man_standing: bool = False
 
     @property
     def lease_seconds(self) -> float:
@@ -54,9 +56,13 @@ class Spec:
         """How many voters are more than half of them."""
         return len(self.voters) // 2 + 1
 
+    def has_roll_of(self, beat: Beat) -> bool:
+        """Grants count only between equal rolls (HISTORIES E6)."""
+        return beat.epoch == self.epoch and beat.voters in ((), self.voters)
+
     @property
     def peers(self) -> tuple[str, ...]:
-        return tuple(name for name in self.voters if name != self.me)
+        return tuple(name for name in self.members or self.voters if name != self.me)
 
 
 def build_spec(cluster: Cluster, me: str) -> Spec:
@@ -75,6 +81,8 @@ def build_spec(cluster: Cluster, me: str) -> Spec:
         pings=bool(server.ping_hosts),
         digest=cluster.digest,
         keeps=_keeps(cluster.node(me)),
+        members=tuple(node.name for node in cluster.voters),
+        last_man_standing=server.last_man_standing,
     )
 
 

@@ -36,6 +36,7 @@ class Machine:
     views: dict[str, SetView] = field(default_factory=dict)  # durable
     grants: Beginning | None = None  # /run/drcm/grants: survives the daemon, not the machine
     lease: ev.Lease = field(default_factory=lambda: ev.Lease(0.0, 0.0))  # /run/drcm/lease
+    roll: ev.StoreRoll | None = None  # durable
     refuses: set[str] = field(default_factory=set)  # members that do not start
     left: bool = False
     powered: bool = False
@@ -130,6 +131,8 @@ class World:
         boot = self.random.randbytes(16)
         machine.engine = self.engine_class(machine.spec, boot, machine.clock(self.now), begin)
         self.say(name, f"starts {'after a boot' if begin.machine_booted else 'again'}")
+        if machine.roll is not None:
+            self.tell(name, ev.RollStored(machine.roll.roll, machine.roll.accepted))
         for set_name, head in machine.heads.items():
             self.tell(name, ev.HeadStored(set_name, head))
         for set_name, view in machine.views.items():
@@ -271,6 +274,8 @@ class World:
                 self._stop(name, action)
             case ev.StoreHead(set_name, head):
                 self._store(name, set_name, head)
+            case ev.StoreRoll(roll, accepted):
+                self._later(name, 0.01, ev.RollStored(roll, accepted), lambda: self._keep_roll(name, action))
             case ev.OpenSet():
                 self._open(name, action)
             case ev.GoAlone(set_name):
@@ -327,6 +332,9 @@ class World:
                 self.machines[name].heads[set_name] = head
 
         self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
+
+    def _keep_roll(self, name: str, action: ev.StoreRoll) -> None:
+        self.machines[name].roll = action
 
     def _open(self, name: str, action: ev.OpenSet) -> None:
         machine, known = self.machines[name], action.known

@@ -1,0 +1,135 @@
+"""This node's part in changes of the roll of voters: wishes, accepts, proposes, adopts. Pure.
+
+Only where a majority rules: with two voters, or with `quorum = none`, the roll is what cm.cfg says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drcm.cluster import events as ev
+from drcm.cluster import roll as rolls
+from drcm.cluster.holding import Holding
+from drcm.cluster.messages import Beat, HoldState, Proposal, Roll
+from drcm.cluster.spec import Group
+from drcm.config.model import Quorum
+
+if TYPE_CHECKING:
+    from drcm.cluster.engine import Engine
+
+
+class Electorate:
+    """The roll as this node has it durably, and what it has accepted for the next one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.roll = Roll(engine.spec.epoch, engine.spec.voters)
+        self.accepted: Proposal | None = None
+        self.proposal: Proposal | None = None  # of this node, while it holds the roll's group
+        self._storing: ev.StoreRoll | None = None
+        self._dead_since: dict[str, float] = {}
+
+    @property
+    def rules(self) -> bool:
+        return self.engine.spec.quorum is Quorum.MAJORITY
+
+    def stored(self, event: ev.RollStored) -> None:
+        """The roll and what was accepted are durable here."""
+        self._storing = None
+        if event.roll.epoch >= self.roll.epoch:
+            changed = event.roll != self.roll
+            self.roll, self.accepted = event.roll, event.accepted
+            if changed:
+                text = f"epoch {self.roll.epoch}: {', '.join(self.roll.voters)}"
+                self.engine.emit(ev.Note("roll of voters", text, "warning"))
+            self.engine.enroll(self.roll)
+
+    def hear(self, beat: Beat, now: float) -> None:
+        """Adopt a newer roll; accept what the node that has this voter's word proposes."""
+        if not self.rules:
+            return
+        if beat.epoch > self.roll.epoch and beat.voters:
+            self._store(Roll(beat.epoch, beat.voters), None)
+        elif beat.proposal is not None and self._listens_to(beat, now):
+            self._accept(beat.proposal)
+
+    def _listens_to(self, beat: Beat, now: float) -> bool:
+        """This voter has given the roll's group to the sender, in the same epoch."""
+        given = self.engine.ledger.holder(rolls.ROLL, now) == beat.sender
+        return given and self.engine.spec.me in self.roll.voters and self._is_same(beat)
+
+    def go_round(self, now: float) -> None:
+        """Claim the roll's group where a change is due, and see the change through."""
+        if not self.rules:
+            return
+        self._note_deaths(now)
+        holding = self.engine.care.holdings.get(rolls.ROLL)
+        if holding is None:
+            self.proposal = None
+            self._maybe_claim(now)
+        elif holding.state is HoldState.RUNNING:
+            self._preside(holding, now)
+        elif holding.is_going_down:
+            self.proposal = None
+
+    def _note_deaths(self, now: float) -> None:
+        membership = self.engine.membership
+        dead = {name for name in membership.peers if membership.confirmed_dead(name, now)}
+        for name in dead:
+            self._dead_since.setdefault(name, now)
+        for name in [name for name in self._dead_since if name not in dead]:
+            del self._dead_since[name]
+
+    def _wish(self, now: float) -> rolls.Wish | None:
+        spec = self.engine.spec
+        heard = {spec.me, *(beat.sender for beat in self.engine.membership.beats(now))}
+        long = rolls.DEAD_FOR * spec.dead_seconds
+        gone = {name for name, since in self._dead_since.items() if now - since > long}
+        return rolls.wish(self.roll, spec.members or spec.voters, heard, gone, spec.last_man_standing)
+
+    def _maybe_claim(self, now: float) -> None:
+        """The first voter that is heard sees to changes, when the others are settled."""
+        engine = self.engine
+        me, heard = engine.spec.me, {beat.sender for beat in engine.membership.beats(now)}
+        first = next((name for name in self.roll.voters if name == me or name in heard), "")
+        wanted = self._wish(now) if first == me else None
+        if wanted is None or engine.leaving_since is not None or now < engine.ledger.silent_until:
+            return
+        if engine.situation().known_holder(self._group(), now):
+            return
+        engine.care.claim_roll(self._group(), wanted.reason, now)
+
+    def _preside(self, holding: Holding, now: float) -> None:
+        """This node holds the roll's group: nobody else proposes."""
+        beats = self.engine.membership.voter_beats(now)
+        granting = [b for b in beats if b.grants.get(rolls.ROLL) == self.engine.spec.me and self._is_same(b)]
+        if self.proposal is None and len(granting) + 1 >= self.engine.spec.majority:
+            self.proposal = rolls.next_proposal(self.roll, self.accepted, granting, self._wish(now))
+            if self.proposal is None:
+                holding.begin_stop(now, "the roll is as it should be")
+                return
+            self._accept(self.proposal)
+        same = [beat for beat in beats if self._is_same(beat)]
+        if self.proposal and rolls.is_decided(
+            self.roll, self.proposal, self.accepted, same, self.engine.spec.me
+        ):
+            self._store(self.proposal.roll, None)
+            self.proposal = None
+            holding.begin_stop(now, "the roll was changed")
+
+    def _is_same(self, beat: Beat) -> bool:
+        return (beat.epoch, beat.voters) == (self.roll.epoch, self.roll.voters)
+
+    def _accept(self, proposal: Proposal) -> None:
+        if rolls.may_accept(self.roll, self.accepted, proposal):
+            self._store(self.roll, proposal)
+
+    def _store(self, roll: Roll, accepted: Proposal | None) -> None:
+        wanted = ev.StoreRoll(roll, accepted)
+        if self._storing is None:  # one after the other; what is due still is heard again with the next beat
+            self._storing = wanted
+            self.engine.emit(wanted)
+
+    def _group(self) -> Group:
+        me = self.engine.spec.me
+        return Group(rolls.ROLL, me, self.roll.voters, ())
