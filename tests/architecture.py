@@ -22,8 +22,8 @@ PURE = {
         settings values
     """,
     "drcm.cluster": """
-        care engine events handover holding lease lookout membership messages moving picture
-        placement spec stat
+        care electorate engine events handover holding lease lookout membership messages moving picture
+        placement roll spec stat
     """,
     "drcm.replication": """
         gaterequest generation guards outcome plan result rootstate rsync rsyncserver transitions verdict
@@ -42,8 +42,9 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """
-        begin beginning custody diary gate gatecalls gatereceive job locks looking openssh process
-        progress push receiving records remote report role roots run sshsetup
+        arguments beginning custody deciding diary founding gate gatecalls gatereceive job link locks
+        looking openssh process progress push receiving records remote report resolving role roots run
+        sshsetup
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

@@ -108,6 +108,14 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
     tasks.add_argument("--setup-ssh", action="store_true", help="make the SSH key and learn the host keys")
     parser.add_argument("--force", action="store_true", help="with --generate-authkey: replace the key")
     parser.add_argument("--yes", action="store_true", help="with --setup-ssh: ask nothing")
+    parser.add_argument(
+        "--host-key",
+        action="append",
+        metavar="NODE=KEY",
+        type=_host_key,
+        default=[],
+        help="with --setup-ssh: the host key of NODE, known by hand; repeatable",
+    )
 
 
 def _add_client(group: argparse._ArgumentGroup) -> None:
@@ -137,6 +145,14 @@ def _count(text: str) -> int:
     return _integer(text, 1, 10_000)
 
 
+def _host_key(text: str) -> tuple[str, str]:
+    """NODE=KEY; whether it is a key, and whose, is told by --setup-ssh."""
+    node, equals, key = text.partition("=")
+    if not (node and equals and key.strip()):
+        raise argparse.ArgumentTypeError(f"expected NODE=KEY, found {text!r}")
+    return node, key
+
+
 def _integer(text: str, lowest: int, highest: int) -> int:
     if not (text.isascii() and text.isdigit() and lowest <= int(text[:9]) <= highest):
         raise argparse.ArgumentTypeError(f"expected a number from {lowest} to {highest}, found {text!r}")
@@ -152,6 +168,8 @@ def _checked(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> arg
         parser.error("--force needs --generate-authkey")
     if arguments.yes and not arguments.setup_ssh:
         parser.error("--yes needs --setup-ssh")
+    if arguments.host_key and not arguments.setup_ssh:
+        parser.error("--host-key needs --setup-ssh")
     return arguments
 
 
@@ -162,7 +180,7 @@ def _run(arguments: argparse.Namespace, here: Paths) -> int:
     if arguments.generate_authkey:
         return _generate_authkey(here, arguments.force)
     if arguments.setup_ssh:
-        return _setup_ssh(config, here, arguments.yes)
+        return _setup_ssh(config, here, arguments.yes, dict(arguments.host_key))
     if arguments.client:
         return _client(arguments, config, here)
     return _daemon(arguments, config)
@@ -184,11 +202,12 @@ def _generate_authkey(here: Paths, force: bool) -> int:
     return EXIT_OK
 
 
-def _setup_ssh(config: Path, here: Paths, yes: bool) -> int:
+def _setup_ssh(config: Path, here: Paths, yes: bool, host_keys: dict[str, str]) -> int:
     from drcm.config.load import require_config
     from drcm.replication.sshsetup import setup_ssh
 
-    return setup_ssh(require_config(config, host_checks=False), here, sys.stdout, yes)
+    cluster = require_config(config, host_checks=False)
+    return setup_ssh(cluster, here, sys.stdout, yes, host_keys=host_keys)
 
 
 def _client(arguments: argparse.Namespace, config: Path, here: Paths) -> int:

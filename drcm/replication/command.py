@@ -6,44 +6,23 @@ import argparse
 import json
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from drcm import __version__
-from drcm.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_OK, DivergedError, DrcmError, RoleError
+from drcm.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_FAILED, EXIT_OK, DivergedError, DrcmError, RoleError
+from drcm.replication.arguments import checked, parser
 
 if TYPE_CHECKING:
     from drcm.config.model import Cluster, SyncSet
     from drcm.paths import Paths
     from drcm.replication.job import Job
+    from drcm.replication.link import Link
+    from drcm.replication.result import SyncResult
     from drcm.replication.role import Role
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
-NAMES_SHOWN = 20
-OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")  # guards.OVERRIDES, imported late
-
-EPILOG = """\
-exit codes:
-  0   done, or nothing to do here
-  1   some files could not be transferred (they are named)
-  2   wrong arguments
-  4   deletion guard: more would be deleted than the set allows; nothing was deleted
-  5   DIVERGED: both sides changed since they last agreed; nothing was changed
-  6   this node is not the set's writer, or the set has not begun
-  66  a source or target is not what was recorded (not mounted, empty, another disk)
-  69  the other node can't be reached; it is tried again at the next run
-  74  no space left, or a damaged record
-  75  another run of the set is under way; try again later
-  76  the other node runs another drcm
-  77  not allowed: SSH key, host key, or a path that is not the set's
-  78  cm.cfg or rsync must be corrected first
-
-examples:
-  drcm-sync testfs --init       begin the set with this node's files, once
-  drcm-sync testfs --dry-run    show what a run would do; changes nothing on either side
-  drcm-sync testfs              run it now, as the scheduler does
-"""
-
 NOTHING_TO_DO = """\
 Checking to see if failback sync flag exists
 We have no sync flag for {name} files
@@ -54,38 +33,13 @@ def main() -> int:
     """The console script."""
     from drcm.console import run_command
 
-    arguments = parser().parse_args()
+    arguments = checked(parser())
     signal.signal(signal.SIGTERM, _terminated)
     return run_command(lambda: _run_told(arguments))
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
     raise SystemExit(EXIT_TERMINATED)  # unwinds: every child is ended on the way
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line; documented in drcm-sync(8)."""
-    made = argparse.ArgumentParser(
-        prog="drcm-sync",
-        description="Bring the other nodes of a sync set up to date from this node, its writer.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("name", metavar="NAME", help="name of a [CM_SYNC] section")
-    made.add_argument("-n", "--dry-run", action="store_true", help="show what would be done; change nothing")
-    made.add_argument("--init", action="store_true", help="begin the set with this node's files")
-    made.add_argument("--from", dest="origin", metavar="NODE", default="", help="with --init: begin here")
-    made.add_argument("--adopt", action="store_true", help="with --init: backups may hold files already")
-    made.add_argument("--target", action="append", metavar="NODE", help="this node only; repeatable")
-    made.add_argument("--override", action="append", metavar="GUARD", choices=OVERRIDES, default=[],
-                      help=f"pass one guard once: {', '.join(OVERRIDES)}")  # fmt: skip
-    made.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    made.add_argument("-q", "--quiet", action="store_true", help="print problems only")
-    made.add_argument("-v", "--verbose", action="store_true", help="name the files")
-    made.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/drcm/cm.cfg")
-    made.add_argument("--hand-over", metavar="NODE", default="", help=argparse.SUPPRESS)
-    made.add_argument("--version", action="version", version=f"drcm-sync {__version__}")
-    return made
 
 
 def _run_told(arguments: argparse.Namespace) -> int:
@@ -112,7 +66,13 @@ def _run(arguments: argparse.Namespace) -> int:
         nodes = ", ".join(sync_set.nodes)
         raise RoleError(f"{sync_set.name}: {node} is none of its nodes ({nodes})", "Run it on one of them")
     job = _job(arguments, cluster, sync_set, here, node)
-    return _begin(job, arguments) if arguments.init else _sync(job, arguments)
+    if arguments.init:
+        return _begin(job, arguments)
+    if arguments.promote:
+        return _promote(job, arguments)
+    if arguments.reinit:
+        return _reinit(job, arguments)
+    return _resolve(job, arguments) if arguments.resolve else _sync(job, arguments)
 
 
 def _set(cluster: Cluster, name: str) -> SyncSet:
@@ -146,9 +106,9 @@ def _job(arguments: argparse.Namespace, cluster: Cluster, sync_set: SyncSet, her
 
 
 def _begin(job: Job, arguments: argparse.Namespace) -> int:
-    from drcm.replication.begin import begin
+    from drcm.replication.founding import found
 
-    done = begin(job, arguments.origin, arguments.adopt)
+    done = found(job, arguments.origin, arguments.adopt)
     if arguments.json:
         _print_json(done.to_json())
         return done.exit_code
@@ -158,6 +118,47 @@ def _begin(job: Job, arguments: argparse.Namespace) -> int:
         if one.exit_code or not arguments.quiet:
             print(f"{one.node}: {one.said}")
     return done.exit_code
+
+
+# -- a person's decisions --------------------------------------------------------------------------
+
+
+def _promote(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import deciding
+
+    explained = deciding.explain_promotion(job)
+    if not (arguments.quiet or arguments.json):
+        print(explained, flush=True)
+    if not deciding.need_consent(f"Promote {job.node}?", arguments.yes):
+        print("Nothing was changed.")
+        return EXIT_FAILED
+    return _say(job, deciding.promote(job), arguments)
+
+
+def _reinit(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import deciding
+
+    return _say(job, deciding.reinit(job), arguments)
+
+
+def _say(job: Job, text: str, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        document = {"schema": 1, "ok": True, "exit_code": EXIT_OK, "name": job.sync_set.name}
+        _print_json({**document, "node": job.node, "text": text})
+    elif not arguments.quiet:
+        print(text)
+    return EXIT_OK
+
+
+def _resolve(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import resolving, role
+    from drcm.replication.run import sync
+
+    mine = role.ask(job.cluster, job.sync_set, job.paths, job.node)
+    resolving.need_holder(job, arguments.resolve, mine)
+    targets = _targets(job, arguments)
+    change = partial(resolving.resolve, job, targets, mine.heard)
+    return _show(sync(job, targets, mine.heard, change=change), arguments)
 
 
 # -- a run -----------------------------------------------------------------------------------------
@@ -170,7 +171,34 @@ def _sync(job: Job, arguments: argparse.Namespace) -> int:
     mine = role.ask(job.cluster, job.sync_set, job.paths, job.node)
     if not mine.may_write:
         return _not_writer(job, mine, arguments)
-    result = sync(job, _targets(job, arguments), mine.heard)
+    targets = _targets(job, arguments)
+    if not arguments.wait_go:
+        return _show(sync(job, targets, mine.heard), arguments)
+    with ExitStack() as stack:
+        links = {node: stack.enter_context(job.link(node)) for node in targets}
+        if not _told_to_go(job, links):
+            return EXIT_OK
+        mine = role.ask(job.cluster, job.sync_set, job.paths, job.node)
+        if not mine.may_write:
+            return _not_writer(job, mine, arguments)
+        return _show(sync(job, targets, mine.heard, links=links), arguments)
+
+
+def _told_to_go(job: Job, links: Mapping[str, Link]) -> bool:
+    """Have all connections open, say `ready`, and wait for the line `go`; False on anything else.
+
+    So the daemon starts this process before it stops the services: what follows is down time.
+    """
+    from drcm.replication import looking
+
+    for node, link in links.items():
+        looking.ask(job, node, link)
+        link.wait()
+    print("ready", flush=True)
+    return sys.stdin.readline().strip() == "go"
+
+
+def _show(result: SyncResult, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(result.to_json())
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from drcm import __version__
@@ -31,7 +32,7 @@ from drcm.replication.gaterequest import (
     writer_record,
 )
 from drcm.replication.generation import Record, to_json
-from drcm.replication.verdict import Verdict, VerdictKind
+from drcm.replication.verdict import STALE_CURE, Verdict, VerdictKind
 
 LOCK_SECONDS = 1.0
 NODE_FILE = "node"  # in the state folder: this node's name, where uname -n is not its hostname
@@ -50,14 +51,11 @@ def hello(here: Paths, request: Request) -> Answer:
     return {"version": __version__, "node": node_name(here), "hostname": os.uname().nodename}
 
 
-def _current(here: Paths, name: str) -> Record | None:
+def begun(here: Paths, name: str, named: Collection[str] = ()) -> Record:
+    """The set's record here. `named`: where the markers are looked for if the record itself is lost."""
     stored = records.load(here.sets, name)
-    roots = [root.path for root in stored.roots] if stored else []
-    return records.current(here.sets, name, roots, node_name(here))
-
-
-def begun(here: Paths, name: str) -> Record:
-    record = _current(here, name)
+    paths = [root.path for root in stored.roots] if stored else named
+    record = records.current(here.sets, name, paths, node_name(here))
     if record is None:
         node = node_name(here) or os.uname().nodename
         raise RoleError(f"{name} has not begun on {node}", f"On the writer: drcm-sync {name} --init")
@@ -87,7 +85,7 @@ def probe(here: Paths, name: str, request: Request) -> Answer:
             }
             for one in states
         ],
-        "rsync": _rsync_version(),
+        "rsync": _rsync_version() if request.get("rsync", True) else "",
     }
 
 
@@ -131,7 +129,7 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
     writer = writer_record(request, name)
     run = checked(RUN, request.get("run"), "run")
     with records.lock(here.sets, name, f"begin of run {run} from {writer.node}", LOCK_SECONDS):
-        tree = begun(here, name)
+        tree = begun(here, name, strings(request, "roots"))
         found = verdict.judge(writer, tree)
         if not found.may_write:
             raise _refusal(name, found)
@@ -172,7 +170,7 @@ def _refusal(name: str, found: Verdict) -> DrcmError:
         cure = f"Look: drcm-sync {name} --resolve keep=NODE --dry-run"
         return DrcmError(f"{name} DIVERGED: {found.reason}", cure, EXIT_DIVERGED)
     if found.kind is VerdictKind.STALE_WRITER:
-        return DrcmError(f"{name}: {found.reason}", "The writer steps down", EXIT_WRONG_ROLE)
+        return DrcmError(f"{name}: {found.reason}", STALE_CURE, EXIT_WRONG_ROLE)
     return DrcmError(f"{name}: {found.reason}", "", EXIT_NO_PERMISSION)
 
 

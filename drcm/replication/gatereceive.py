@@ -49,7 +49,8 @@ def plan(here: Paths, arguments: list[str]) -> int:
     (name, index), asked = _server(arguments, 2)
     if not asked.dry_run:
         raise rsyncserver.OptionsError("a plan is a dry run", "", EXIT_NO_PERMISSION)
-    _root(begun(here, checked(NAME, name, "name of a set")), index, asked)
+    record = begun(here, checked(NAME, name, "name of a set"), (asked.path,))
+    _root(record, index, asked)
     return _child(rsyncserver.plan_argv(asked))
 
 

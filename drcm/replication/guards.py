@@ -81,7 +81,10 @@ _OTHER = "another disk is mounted there; the tree was copied with its marker; tw
 _MOUNT = "it is mounted elsewhere than before; fstab was changed; a bind mount is missing"
 _EMPTY = "a file system is not mounted; the files were moved or deleted; the wrong directory is named"
 _READ_ONLY = "the disk has errors (see dmesg); it is mounted ro in fstab; a snapshot is mounted"
-_FULL = "the trash holds what was deleted (drcm-sync NAME --trash); the disk is smaller; something else grows"
+_FULL = (
+    f"{PRIVATE}/trash in that directory holds what runs replaced (its oldest folders may go); "
+    "the disk is smaller; something else grows"
+)
 
 
 def _check_mounts(record: Record, root: Root, state: RootState, overrides: Collection[str]) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from drcm.config.model import Cluster, SyncSet
 from drcm.paths import Paths
-from drcm.replication.openssh import Server
+from drcm.replication.link import Link
+from drcm.replication.openssh import Master, Server
 from drcm.replication.progress import Quiet
-from drcm.replication.remote import Peer
+from drcm.replication.remote import Line, Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Job:
     def server(self, node: str) -> Server:
         shared = self.cluster.replication
         return Server(node, self.cluster.node(node).keep_alive_ip, shared.ssh_port, shared.backup_user)
+
+    def link(self, node: str) -> Link:
+        """Both connections to `node`, not yet opened."""
+        return Link(Line(self.peer(node)), Master(self.server(node), self.paths))
 
     def peer(self, node: str) -> Peer:
         server = self.server(node)

@@ -9,7 +9,8 @@ from drcm.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_PROTOCOL, DivergedError
 from drcm.replication import process, rsync, verdict
 from drcm.replication.generation import Record, Root, from_json
 from drcm.replication.job import Job
-from drcm.replication.verdict import Verdict, VerdictKind
+from drcm.replication.link import Link
+from drcm.replication.verdict import STALE_CURE, Verdict, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +34,33 @@ class Seen:
             ) from None
 
 
-def look(job: Job, record: Record, node: str) -> Seen:
+def look(job: Job, record: Record, node: str, link: Link) -> Seen:
     """Ask the peer for its copy and judge it; raises where it may not be written to."""
-    name = record.name
-    answer = job.peer(node).call("probe", name, {"roots": list(job.sync_set.roots)})
+    tree = ask(job, node, link)
+    found = verdict.judge(record, tree)
+    if not found.may_write:
+        raise _no(record.name, found)
+    return Seen(tree, found, link.warnings or ())
+
+
+def ask(job: Job, node: str, link: Link) -> Record:
+    """What the peer says of its copy; raises where that can't be used at all."""
+    name = job.sync_set.name
+    answer = link.call("probe", name, {"roots": list(job.sync_set.roots), "rsync": link.warnings is None})
     said = answer.get("node", "")
     if said and said != node:
         what = f"{job.server(node).address} says that it is {said}, expected {node}"
         raise DrcmError(what, "Compare keep_alive_ip in cm.cfg", EXIT_CONFIG)
-    warnings = _check_rsync(job.node, _own_rsync()) + _check_rsync(node, str(answer.get("rsync", "")))
+    if link.warnings is None:
+        theirs = str(answer.get("rsync", ""))
+        link.warnings = _check_rsync(job.node, _own_rsync()) + _check_rsync(node, theirs)
     if answer.get("record") is None:
         cure = f"Join it: drcm-sync {name} --init (its directories there must be empty)"
         raise RoleError(f"{name} has not begun on {node}", cure)
     try:
-        tree = from_json(answer["record"])
+        return from_json(answer["record"])
     except (KeyError, TypeError, ValueError) as error:
         raise DrcmError(f"{node} sent a record that can't be read: {error!r}", "", EXIT_PROTOCOL) from error
-    found = verdict.judge(record, tree)
-    if not found.may_write:
-        raise _no(name, found)
-    return Seen(tree, found, warnings)
 
 
 def _own_rsync() -> str:
@@ -76,5 +84,5 @@ def _no(name: str, found: Verdict) -> DrcmError:
         cure = f"Nothing was changed. Look: drcm-sync {name} --resolve keep=NODE --dry-run"
         return DivergedError(f"{name} DIVERGED: {found.reason}", cure, EXIT_DIVERGED)
     if found.kind is VerdictKind.STALE_WRITER:
-        return RoleError(f"{name}: {found.reason}", "Nothing was changed. The newer generation stands.")
+        return RoleError(f"{name}: {found.reason}", STALE_CURE)
     return DrcmError(f"{name}: {found.reason}", "Nothing was changed.")

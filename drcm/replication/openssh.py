@@ -62,7 +62,10 @@ def _quoted(path: Path) -> str:
 
 
 class Master:
-    """A master connection: `with Master(server, paths) as master: ... master.shell ...`."""
+    """A master connection: `with Master(server, paths) as master: ... master.shell ...`.
+
+    It connects while other things are done: `wait` before its shell is used.
+    """
 
     def __init__(self, server: Server, paths: Paths) -> None:
         self._server = server
@@ -73,11 +76,11 @@ class Master:
         self._socket = self._folder / "s"
         argv = [self._program(), "-M", "-N", "-S", str(self._socket), *self._common()]
         self._child = process.Child([*argv, "--", self._server.address])
-        self._child.__enter__()
+        self._until = now() + START_SECONDS
         try:
-            self._wait_until_up()
+            self._child.__enter__()
         except BaseException:
-            self.__exit__(None, None, None)
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise
         return self
 
@@ -100,9 +103,9 @@ class Master:
     def _program(self) -> str:
         return process.find_program("ssh", "openssh-client")
 
-    def _wait_until_up(self) -> None:
-        until = now() + START_SECONDS
-        while now() < until:
+    def wait(self) -> None:
+        """Until it is up; PeerError where it does not come up within START_SECONDS of its start."""
+        while now() < self._until:
             if self._socket.exists():
                 return
             if not self._child.alive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
 from drcm.replication import guards, outcome, plan, process, records, rsync, transitions
 from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
 from drcm.replication.job import Job
+from drcm.replication.link import Link
 from drcm.replication.looking import Seen, look
-from drcm.replication.openssh import Master
 from drcm.replication.outcome import Kind, Outcome
 from drcm.replication.plan import Plan
 from drcm.replication.progress import Quiet
@@ -45,6 +46,7 @@ class Push:
     node: str
     record: Record
     lock_fd: int | None = None
+    link: Link | None = None  # opened before, by --wait-go
     plans: dict[str, Plan] = field(default_factory=dict)
     stats: dict[str, rsync.Stats] = field(default_factory=dict)
     sent: int = 0
@@ -54,12 +56,15 @@ class Push:
     def go(self) -> TargetResult:
         """Do it all; raises DrcmError where it did not end well."""
         started = now()
-        seen = look(self.job, self.record, self.node)
-        with Master(self.job.server(self.node), self.job.paths) as master:
-            self._plan_all(seen, master)
+        with nullcontext(self.link) if self.link else self.job.link(self.node) as link:
+            seen = look(self.job, self.record, self.node, link)
+            if not self.job.dry_run:
+                self._catch_up(seen)
+            link.wait()
+            self._plan_all(seen, link)
             tripped = self._check_plan(seen)
             if not self.job.dry_run and not self._nothing_to_do(seen):
-                self._transfer(seen, master, deletes=tripped is None)
+                self._transfer(seen, link, deletes=tripped is None)
         if tripped is None:
             return self._result(seen, now() - started)
         if not self.job.dry_run:
@@ -70,6 +75,11 @@ class Push:
     @property
     def plan(self) -> Plan:
         return sum(self.plans.values(), Plan())
+
+    def _catch_up(self, seen: Seen) -> None:
+        current = transitions.catch_up(self.record, seen.tree)
+        if current is not self.record:
+            self._save(current)
 
     def _nothing_to_do(self, seen: Seen) -> bool:
         """The tree over there is what its last run left and this one would change nothing."""
@@ -103,15 +113,15 @@ class Push:
 
     # -- plan and guards
 
-    def _plan_all(self, seen: Seen, master: Master) -> None:
+    def _plan_all(self, seen: Seen, link: Link) -> None:
         for root in self.record.roots:
-            report = self._dry_run(seen, root, master)
+            report = self._dry_run(seen, root, link)
             self.plans[root.path] = plan.plan_of(report.items)
             self.stats[root.path] = report.totals
 
-    def _dry_run(self, seen: Seen, root: Root, master: Master) -> rsync.Report:
+    def _dry_run(self, seen: Seen, root: Root, link: Link) -> rsync.Report:
         remote = ("drcm-gate", "plan", self.record.name, str(seen.index(root)), "--", "rsync")
-        transfer = self._rsync_of(seen, root, master, remote)
+        transfer = self._rsync_of(seen, root, link, remote)
         report, ended = self._run(replace(transfer, dry_run=True), Quiet())
         if ended.kind not in (Kind.GOOD, Kind.VANISHED, Kind.PARTIAL):
             raise _failed(self.node, ended)
@@ -135,40 +145,45 @@ class Push:
 
     # -- the run itself
 
-    def _transfer(self, seen: Seen, master: Master, deletes: bool) -> None:
+    def _transfer(self, seen: Seen, link: Link, deletes: bool) -> None:
         self.run = transitions.run_for(self.record, self.node, secrets.token_hex(4))
         self._save(transitions.begin_run(self.record, self.node, self.run))
-        begun = self.job.peer(self.node).call("begin", self.record.name, self._begin_request(), BEGIN_SECONDS)
+        begun = link.call("begin", self.record.name, self._begin_request(), BEGIN_SECONDS)
         seen = replace(seen, verdict=_verdict_from(begun))
         attempt = int(begun["attempt"])
         for root in self.record.roots:
-            self._send_root(seen, root, master, attempt, deletes)
+            self._send_root(seen, root, link, attempt, deletes)
         if not deletes:
             return  # what was to be deleted is still there: the run is not whole
         if self.job.hand_over:
-            self._verify(seen, master)
-        self._commit()
+            self._verify(seen, link)
+        self._commit(link)
 
     def _save(self, record: Record) -> None:
         self.record = records.save(self.job.paths.sets, record)
 
     def _begin_request(self) -> Mapping[str, Any]:
         sizes = {path: one.size for path, one in self.plans.items()}
-        override = list(self.job.override)
-        return {"record": to_json(self.record), "run": self.run, "sizes": sizes, "override": override}
+        return {
+            "record": to_json(self.record),
+            "run": self.run,
+            "sizes": sizes,
+            "override": list(self.job.override),
+            "roots": [root.path for root in self.record.roots],
+        }
 
-    def _send_root(self, seen: Seen, root: Root, master: Master, attempt: int, deletes: bool) -> None:
+    def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
         for again in range(VANISHED_TRIES):
-            ended = self._send_once(seen, root, master, attempt + again, deletes)
+            ended = self._send_once(seen, root, link, attempt + again, deletes)
             if ended.kind is not Kind.VANISHED:
                 break
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
 
-    def _send_once(self, seen: Seen, root: Root, master: Master, attempt: int, deletes: bool) -> Outcome:
+    def _send_once(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> Outcome:
         where = (self.record.name, str(seen.index(root)), self.record.head.id, self.run, str(attempt))
         remote = ("drcm-gate", "receive", *where, "--", "rsync")
-        transfer = self._rsync_of(seen, root, master, remote)
+        transfer = self._rsync_of(seen, root, link, remote)
         transfer = replace(
             transfer,
             deletes=transfer.deletes and deletes,
@@ -199,17 +214,17 @@ class Push:
         names = [name for name in (*planned.created, *planned.changed) if name not in mentioned]
         return tuple(name for name in names if os.path.lexists(Path(root.path) / name))
 
-    def _verify(self, seen: Seen, master: Master) -> None:
+    def _verify(self, seen: Seen, link: Link) -> None:
         """A second dry run finds nothing: the tree over there is this one."""
         for root in self.record.roots:
-            left = plan.plan_of(self._dry_run(seen, root, master).items)
+            left = plan.plan_of(self._dry_run(seen, root, link).items)
             if not left.is_empty:
                 names = ", ".join((*left.created, *left.changed, *left.deleted, *left.touched)[:5])
                 raise TransferError(f"{self.node}: after the run {root.path} still differs: {names}")
 
-    def _commit(self) -> None:
+    def _commit(self, link: Link) -> None:
         request = {"generation": self.record.head.id, "run": self.run}
-        answer = self.job.peer(self.node).call("commit", self.record.name, request)
+        answer = link.call("commit", self.record.name, request)
         self.kept = tuple(str(name) for name in answer.get("kept", ()))
         complete = transitions.complete_run(self.record, self.node, self.run)
         counts = [(path, one.files, one.total_size) for path, one in self.stats.items()]
@@ -217,14 +232,14 @@ class Push:
 
     # -- rsync
 
-    def _rsync_of(self, seen: Seen, root: Root, master: Master, remote: tuple[str, ...]) -> rsync.Transfer:
+    def _rsync_of(self, seen: Seen, root: Root, link: Link, remote: tuple[str, ...]) -> rsync.Transfer:
         server, sync_set = self.job.server(self.node), self.job.sync_set
         return rsync.Transfer(
             source=root.path,
             target=root.path,
             address=server.address,
             user=server.user,
-            shell=master.shell,
+            shell=link.shell,
             remote=remote,
             deletes=plan.may_delete(root.mode, seen.verdict.kind),
             exclude=sync_set.exclude,

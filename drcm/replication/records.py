@@ -13,6 +13,7 @@ from drcm.errors import EXIT_IO, DrcmError
 from drcm.replication import roots
 from drcm.replication.generation import Record, from_json, replace, to_json
 from drcm.replication.locks import Lock, evict, lock, seize
+from drcm.replication.rootstate import PRIVATE
 
 __all__ = ["Lock", "current", "evict", "keep", "load", "lock", "save", "seize"]
 
@@ -106,7 +107,7 @@ def keep(sets: Path, record: Record) -> Record:
     markers = [roots.read_marker(root.path)[1] for root in record.roots]
     if load(sets, record.name) != record or any(marker != record for marker in markers):
         return save(sets, record)
-    for folder in (sets, *(Path(root.path) / roots.PRIVATE for root in record.roots)):
+    for folder in (sets, *(Path(root.path) / PRIVATE for root in record.roots)):
         state.sync_directory(folder)
     return record
 

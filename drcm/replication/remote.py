@@ -1,8 +1,9 @@
 """Coordination with another node's drcm-gate over SSH. The one module that imports paramiko.
 
-A call is one connection, one forced command, one JSON object each way, closed before the next child is
-forked (TRAPS.md: never fork with a live transport). Host keys are strict: a node that is not in
-known_hosts is not spoken to. Every wait is bounded by the call's own deadline.
+A call is one forced command, one JSON object each way. `Peer.call` opens a connection for it; a `Line`
+keeps one for several calls, because a handshake costs more than the call. rsync and ssh are forked while
+a line is open: sh's child does nothing but set up descriptors and exec, and the socket closes on exec.
+Host keys are strict: a node that is not in known_hosts is not spoken to. Every wait is bounded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import paramiko
 
@@ -21,6 +23,7 @@ from drcm.paths import Paths
 
 CONNECT_SECONDS: Seconds = 5.0
 CALL_SECONDS: Seconds = 20.0
+IDLE_SECONDS: Seconds = 20.0
 REPLY_MAX = 4 * 1024 * 1024  # bytes: 256 generations and their roots are some 100 kB
 CHUNK = 32 * 1024
 WEAK: dict[str, list[str]] = {
@@ -51,20 +54,12 @@ class Peer:
         request: Mapping[str, Any] | None = None,
         seconds: Seconds = CALL_SECONDS,
     ) -> dict[str, Any]:
-        """Run `drcm-gate VERB NAME` there with `request` on its standard input; its answer.
+        """As `Line.call`, over a connection of its own."""
+        with Line(self) as line:
+            return line.call(verb, name, request, seconds)
 
-        Raises RefusedError where the gate says no, PeerError where it can't be reached or understood.
-        """
-        deadline = now() + seconds
-        with paramiko.SSHClient() as client:
-            self._connect(client)
-            try:
-                status, out, err = _exec(client, f"drcm-gate {verb} {name}".rstrip(), request or {}, deadline)
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise self._lost(verb, error) from error
-        return self._reply(verb, status, out, err)
-
-    def _connect(self, client: paramiko.SSHClient) -> None:
+    def connect(self, client: paramiko.SSHClient) -> None:
+        """Connect `client` to this node; PeerError with the cure where that fails."""
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         key = self._key()
         self._load_known_hosts(client)
@@ -113,7 +108,7 @@ class Peer:
             return PeerError(
                 f"{where} shows another host key than {self.paths.known_hosts} has: a reinstalled node, "
                 "or somebody in between. Nothing was sent",
-                f"If it was reinstalled: drcm-server --setup-ssh --host-key {self.name}=KEY",
+                f"Reinstalled? Then: drcm-server --setup-ssh --host-key '{self.name}=ssh-ed25519 AAAA...'",
                 EXIT_NO_PERMISSION,
             )
         if isinstance(error, paramiko.AuthenticationException):
@@ -132,13 +127,13 @@ class Peer:
             return PeerError(f"no connection to {where}: {error.strerror or error}", "Is its sshd running?")
         return PeerError(f"no SSH connection to {where}: {error}", "Look at its sshd's log")
 
-    def _lost(self, verb: str, error: BaseException) -> PeerError:
+    def lost(self, verb: str, error: BaseException) -> PeerError:
         said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         return PeerError(
             f"{self.name} broke off while asked to {verb}: {said}", "It is tried again at the next run"
         )
 
-    def _reply(self, verb: str, status: int, out: bytes, err: bytes) -> dict[str, Any]:
+    def reply(self, verb: str, status: int, out: bytes, err: bytes) -> dict[str, Any]:
         try:
             reply = json.loads(out)
         except ValueError as error:
@@ -151,6 +146,68 @@ class Peer:
         if not reply["ok"]:
             raise RefusedError(f"{self.name}: {reply.get('error')}", reply.get("cure", ""), status)
         return reply
+
+
+class Line:
+    """One connection to a peer for several calls: `with Line(peer) as line: line.call("probe", ...)`.
+
+    It is opened by the first call, and anew after IDLE_SECONDS without one: what lies between two calls
+    may be hours of rsync, in which a firewall forgets a silent connection.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._client: paramiko.SSHClient | None = None
+        self._used: Seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def call(
+        self,
+        verb: str,
+        name: str = "",
+        request: Mapping[str, Any] | None = None,
+        seconds: Seconds = CALL_SECONDS,
+    ) -> dict[str, Any]:
+        """Run `drcm-gate VERB NAME` there with `request` on its standard input; its answer.
+
+        Raises RefusedError where the gate says no, PeerError where it can't be reached or understood.
+        """
+        deadline = now() + seconds
+        client = self._open()
+        try:
+            status, out, err = _exec(client, f"drcm-gate {verb} {name}".rstrip(), request or {}, deadline)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self.close()
+            raise self._peer.lost(verb, error) from error
+        self._used = now()
+        return self._peer.reply(verb, status, out, err)
+
+    def _open(self) -> paramiko.SSHClient:
+        transport = self._client.get_transport() if self._client else None
+        fresh = transport is not None and transport.is_active() and now() - self._used < IDLE_SECONDS
+        if self._client is not None and fresh:
+            return self._client
+        self.close()
+        client = paramiko.SSHClient()
+        try:
+            self._peer.connect(client)
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+        return client
 
 
 def _socket(address: str, port: int) -> socket.socket:

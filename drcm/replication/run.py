@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from datetime import datetime
+from types import MappingProxyType
 
 from drcm.clock import now, wall
 from drcm.errors import (
@@ -20,6 +21,7 @@ from drcm.errors import (
 from drcm.replication import diary, guards, records, roots
 from drcm.replication.generation import Record
 from drcm.replication.job import Job
+from drcm.replication.link import Link
 from drcm.replication.push import Push, TransferError
 from drcm.replication.result import SyncResult, TargetResult
 
@@ -27,19 +29,28 @@ UNREACHABLE = "unreachable"
 LOCK_SECONDS = 2.0  # another run of the same set: this one is due again soon
 
 
-def sync(job: Job, targets: Collection[str], heard: frozenset[str] | None = None) -> SyncResult:
+def sync(
+    job: Job,
+    targets: Collection[str],
+    heard: frozenset[str] | None = None,
+    *,
+    change: Callable[[Record], Record] = lambda record: record,
+    links: Mapping[str, Link] = MappingProxyType({}),
+) -> SyncResult:
     """Bring `targets` up to date; `heard`: the nodes that the daemon hears (None: nobody listens).
 
+    `change`: of the record, under the lock, before the first target. `links`: connections opened before.
     Raises DrcmError where nothing could be done at all: not the writer, locked, a source guard.
     """
     started = now()
     lock = records.lock(job.paths.sets, job.sync_set.name, f"drcm-sync to {', '.join(targets)}", LOCK_SECONDS)
     with nullcontext(None) if job.dry_run else lock as held:
-        record = _own_record_noted(job)
+        record = change(_own_record_noted(job))
         results = []
         for node in targets:
             at = wall()
-            record, result = _one(job, record, node, held.fd if held else None, heard)
+            push = Push(job, node, record, held.fd if held else None, links.get(node))
+            record, result = _one(push, heard)
             results.append(result)
             if not job.dry_run:
                 _note(job, result, record.head.id, at)
@@ -94,14 +105,11 @@ def check_sources(job: Job, record: Record) -> None:
         guards.check_source(record, root, roots.inspect(root.path), job.override)
 
 
-def _one(
-    job: Job, record: Record, node: str, lock_fd: int | None, heard: frozenset[str] | None
-) -> tuple[Record, TargetResult]:
+def _one(push: Push, heard: frozenset[str] | None) -> tuple[Record, TargetResult]:
     started = now()
-    push = Push(job, node, record, lock_fd)
-    if heard is not None and node not in heard:
-        what = f"{node} is not heard: it gets this run's changes when it is back"
-        return record, TargetResult(node, EXIT_UNAVAILABLE, UNREACHABLE, what)
+    if heard is not None and push.node not in heard:
+        what = f"{push.node} is not heard: it gets this run's changes when it is back"
+        return push.record, TargetResult(push.node, EXIT_UNAVAILABLE, UNREACHABLE, what)
     try:
         result = push.go()
         return push.record, result

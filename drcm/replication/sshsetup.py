@@ -80,14 +80,25 @@ def setup_ssh(
 
     Returns 0, or 1 where a node could not be recognised yet.
     """
+    given = {name: parse_host_key(text) for name, text in (host_keys or {}).items()}
+    _need_nodes(cluster, given)
     public = ensure_key(paths, out)
     authorize(public, cluster.replication.backup_user, out)
     ask = ask or _ask_person(yes, out)
-    given = {name: parse_host_key(text) for name, text in (host_keys or {}).items()}
     hosts = KnownHosts(paths.known_hosts, cluster.replication.ssh_port, given, ask, out)
     done = [hosts.recognise(node) for node in cluster.nodes]
     print(f"Copy {paths.auth} to the other nodes and run drcm-server --setup-ssh on each.", file=out)
     return EXIT_OK if all(done) else EXIT_FAILED
+
+
+def _need_nodes(cluster: Cluster, given: Iterable[str]) -> None:
+    known = [node.name for node in cluster.nodes]
+    for name in given:
+        if name not in known:
+            nodes = ", ".join(known)
+            raise DrcmError(
+                f"--host-key {name}: no [CM_NODE] has that nodename", f"Nodes: {nodes}", EXIT_CONFIG
+            )
 
 
 def ensure_key(paths: Paths, out: TextIO) -> str:
@@ -189,7 +200,11 @@ class KnownHosts:
     def _is_taken(self, node: Node, where: str, shown: HostKey) -> bool:
         self._say(node, f"{where} shows host key {shown.fingerprint}, never seen before", False)
         if not self.ask(f"Is that {node.name}? Compare with: {COMPARE} there"):
-            return self._say(node, f"not taken. Take it with --yes, or: --host-key {node.name}=KEY", False)
+            return self._say(
+                node,
+                f"not taken. Take it with --yes, or: --host-key '{node.name}=ssh-ed25519 AAAA...'",
+                False,
+            )
         pin(self.path, where, shown)
         return True
 

@@ -6,7 +6,7 @@ The caller holds the set's lock and makes the result durable before it acts on i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from drcm.errors import RoleError
 from drcm.replication.generation import (
@@ -108,12 +108,14 @@ def go_alone(record: Record, generation_id: str) -> Record:
     )
 
 
-def resolve(record: Record, loser: Record, generation_id: str) -> Record:
-    """A person decided for this tree: the loser's generations are merged, its tree becomes `ahead`."""
-    if record.pos is None or record.set_uuid != loser.set_uuid or not record.chain:
+def resolve(record: Record, losers: Collection[Record], generation_id: str) -> Record:
+    """A person decided for this tree: the losers' generations are merged, their trees become `ahead`."""
+    foreign = any(loser.set_uuid != record.set_uuid for loser in losers)
+    if record.pos is None or foreign or not record.chain:
         raise RoleError(f"{record.name}: {record.node} has no complete copy of the set to keep")
-    merged = tuple(one.id for one in loser.chain if not record.knows(one.id))
-    number = max(one.n for one in (*record.chain, *loser.chain)) + 1
+    theirs = [one for loser in losers for one in loser.chain]
+    merged = tuple(dict.fromkeys(one.id for one in theirs if not record.knows(one.id)))
+    number = max(one.n for one in (*record.chain, *theirs)) + 1
     new = Generation(number, generation_id, record.node, "resolve", record.pos, merged=merged)
     return _as_writer(record, (new, *record.chain), record.failback)
 
@@ -209,6 +211,18 @@ def complete_run(record: Record, peer: str, run: RunId) -> Record:
     if position is None or run_number(run) > run_number(position.run):
         position = Position(record.head.id, run)
     return replace(record, pos=position, given={**record.given, peer: Given(run, run)})
+
+
+def catch_up(record: Record, tree: Record) -> Record:
+    """The peer committed the last run, but its answer was lost: that run is complete here too.
+
+    Else the next run would be given under an id whose run is over (HISTORIES R13).
+    """
+    given = record.given.get(tree.node, Given())
+    committed = tree.applying is None and tree.pos == Position(record.head.id, given.begun)
+    if not committed or not given.begun or given.begun == given.complete:
+        return record
+    return complete_run(record, tree.node, given.begun)
 
 
 def measured(record: Record, counts: Iterable[tuple[str, int, int]]) -> Record:

@@ -24,6 +24,12 @@ class VerdictKind(StrEnum):
     EQUAL = "equal"
 
 
+STALE_CURE = (  # row 7, for a person: the writer's daemon learns the newer generation by itself
+    "Nothing was changed: the newer generation stands. Who serves the set now: drcm-report; "
+    "is drcm-server running on every node, and do they hear each other?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`row` of the table, what it means, and why in the operator's words."""
@@ -171,10 +177,22 @@ def _beyond(writer: Record, tree: Record, position: Position) -> str:
     applying = tree.applying
     if applying is not None and applying.id != writer.head.id:
         return f"stopped in the middle of run {applying.run} of another generation ({_at(writer, applying)})"
+    if _was_decided(writer, position):
+        return f"was at {_at(writer, position)} when a person decided for another tree"
     fork = _left_at(writer, position.id)
     if fork is not None and _is_past(position.run, fork):
         return f"is at {_at(writer, position)}, past run {fork or '0'} with which the history went on"
     return ""
+
+
+def _was_decided(writer: Record, position: Position) -> bool:
+    """A person resolved a divergence after `position`.
+
+    Runs given before it are not remembered any more, and one side may have been rolled back (row 3): a
+    run's number alone can't tell that the tree holds nothing of its own.
+    """
+    decided = [index for index, one in enumerate(writer.chain) if one.why == "resolve"]
+    return bool(decided) and position.id not in [one.id for one in writer.chain[: decided[0] + 1]]
 
 
 def _left_at(writer: Record, generation_id: str) -> str | None:

@@ -250,6 +250,8 @@ def test_check_config_writes_a_template(node: Node, tmp_path: Path) -> None:
         ["-c5"],
         ["--force"],
         ["--yes"],
+        ["--host-key", "cmnode2=ssh-ed25519 AAAA"],
+        ["--setup-ssh", "--host-key", "cmnode2"],
         ["--client", "--check-config"],
         ["--client", "-c0"],
         ["--client", "-cmany"],

@@ -245,7 +245,7 @@ def test_resolve() -> None:
     """A person's decision is above both histories, and the loser's is ahead."""
     alone = generation(6, "A", at("g5", "40-aa"), id="g6a")
     loser = record("B", generation(7, "B", at("g6")), G6, G5, pos=at("g7"), beyond=True)
-    after = started(transitions.resolve(writing(alone, G5), loser, "g8"))
+    after = started(transitions.resolve(writing(alone, G5), [loser], "g8"))
     assert (after.head.n, after.head.merged) == (8, ("g7", "g6"))
     assert judge(after, loser).kind is VerdictKind.AHEAD
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drcm import errors
-from drcm.replication import command, guards
+from drcm.replication import arguments, guards
 
 SYNC = str(Path(sys.executable).parent / "drcm-sync")
 CONFIG = """
@@ -63,7 +63,7 @@ def sync(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProces
 
 def test_help_documents_every_exit_code() -> None:
     """Each code that a run can end with stands in --help, and in the man page."""
-    text = command.parser().format_help()
+    text = arguments.parser().format_help()
     page = (Path(__file__).parents[3] / "etc/man/drcm-sync.8").read_text()
     documented = {int(code) for code in re.findall(r"^  (\d+) ", text, re.MULTILINE)}
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
@@ -73,7 +73,7 @@ def test_help_documents_every_exit_code() -> None:
 
 def test_the_man_page_names_every_option() -> None:
     """Each option of --help has its place in drcm-sync(8)."""
-    text = command.parser().format_help()
+    text = arguments.parser().format_help()
     page = (Path(__file__).parents[3] / "etc/man/drcm-sync.8").read_text().replace("\\-", "-")
     for option in set(re.findall(r"--[a-z-]+", text)) - {"--help"}:
         assert option in page, option
@@ -90,7 +90,7 @@ def test_help_is_quick_to_import() -> None:
 
 def test_overrides_are_those_of_the_guards() -> None:
     """The command line knows exactly the guards that can be overridden."""
-    assert command.OVERRIDES == guards.OVERRIDES
+    assert arguments.OVERRIDES == guards.OVERRIDES
 
 
 @pytest.mark.parametrize("arguments", [[], ["testfs", "--override=everything"], ["testfs", "--nonsense"]])

@@ -1,4 +1,7 @@
-"""`drcm-sync NAME --init`: begin a set on this node, and join the backups that can be reached."""
+"""`drcm-sync NAME --init` over all nodes: the set begins here, and the backups that can be reached join.
+
+What each node does for itself is in `beginning`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Founded:
     """The set has begun on `node`."""
 
     name: str
@@ -37,7 +40,7 @@ class Begun:
         return {"schema": 1, "ok": self.exit_code == EXIT_OK, "exit_code": self.exit_code, **asdict(self)}
 
 
-def begin(job: Job, origin: str = "", adopt: bool = False) -> Begun:
+def found(job: Job, origin: str = "", adopt: bool = False) -> Founded:
     """Begin the set with this node's tree, and make every reachable backup a joiner.
 
     Run again it joins those that were away. `adopt`: backups may hold files (the first pass keeps what
@@ -58,7 +61,7 @@ def begin(job: Job, origin: str = "", adopt: bool = False) -> Begun:
     elif not record.is_writer:
         raise RoleError(f"{sync_set.name} has begun, and {job.node} is not its writer")
     joined = tuple(_join(job, record, name, answers[name], adopt) for name in others)
-    return Begun(sync_set.name, job.node, fresh, joined)
+    return Founded(sync_set.name, job.node, fresh, joined)
 
 
 def _probe(job: Job, name: str) -> dict[str, Any] | DrcmError:

@@ -1,0 +1,101 @@
+"""The command line of drcm-sync, as drcm-sync(8) documents it. --help loads nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from drcm import __version__
+
+OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")  # guards.OVERRIDES, imported late
+
+EPILOG = """\
+exit codes:
+  0   done, or nothing to do here
+  1   some files could not be transferred (they are named)
+  2   wrong arguments
+  4   deletion guard: more would be deleted than the set allows; nothing was deleted
+  5   DIVERGED: both sides changed since they last agreed; nothing was changed
+  6   this node is not the set's writer, or the set has not begun
+  66  a source or target is not what was recorded (not mounted, empty, another disk)
+  69  the other node can't be reached; it is tried again at the next run
+  74  no space left, or a damaged record
+  75  another run of the set is under way; try again later
+  76  the other node runs another drcm
+  77  not allowed: SSH key, host key, or a path that is not the set's
+  78  cm.cfg or rsync must be corrected first
+
+examples:
+  drcm-sync testfs --init       begin the set with this node's files, once
+  drcm-sync testfs --dry-run    show what a run would do; changes nothing on either side
+  drcm-sync testfs              run it now, as the scheduler does
+  drcm-sync testfs --resolve keep=cmnode1 --dry-run
+                                DIVERGED: show what the other node would lose (kept in .drcm/conflicts)
+  drcm-sync testfs --promote --accept-loss
+                                the node with the newest copy is gone for good: serve this one
+  drcm-sync testfs --reinit     a new, empty disk: join the set again
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; documented in drcm-sync(8)."""
+    made = argparse.ArgumentParser(
+        prog="drcm-sync",
+        description="Bring the other nodes of a sync set up to date from this node, its writer.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("name", metavar="NAME", help="name of a [CM_SYNC] section")
+    made.add_argument("-n", "--dry-run", action="store_true", help="show what would be done; change nothing")
+    task = made.add_mutually_exclusive_group()
+    task.add_argument("--init", action="store_true", help="begin the set with this node's files")
+    task.add_argument("--resolve", metavar="keep=NODE", type=_keep,
+                      help="end a divergence: NODE's tree is kept")  # fmt: skip
+    task.add_argument(
+        "--promote", action="store_true", help="with --accept-loss: serve this node's older copy"
+    )
+    task.add_argument("--reinit", action="store_true", help="join again with empty directories")
+    task.add_argument("--hand-over", metavar="NODE", default="", help=argparse.SUPPRESS)
+    made.add_argument("--wait-go", action="store_true", help=argparse.SUPPRESS)
+    made.add_argument(
+        "--accept-loss", action="store_true", help="with --promote: newer copies are gone for good"
+    )
+    made.add_argument("--yes", action="store_true", help="with --promote: ask nothing")
+    made.add_argument("--from", dest="origin", metavar="NODE", default="", help="with --init: begin here")
+    made.add_argument("--adopt", action="store_true", help="with --init: backups may hold files already")
+    made.add_argument("--target", action="append", metavar="NODE", help="this node only; repeatable")
+    made.add_argument("--override", action="append", metavar="GUARD", choices=OVERRIDES, default=[],
+                      help=f"pass one guard once: {', '.join(OVERRIDES)}")  # fmt: skip
+    made.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    made.add_argument("-q", "--quiet", action="store_true", help="print problems only")
+    made.add_argument("-v", "--verbose", action="store_true", help="name the files")
+    made.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/drcm/cm.cfg")
+    made.add_argument("--version", action="version", version=f"drcm-sync {__version__}")
+    return made
+
+
+def _keep(text: str) -> str:
+    """NODE of `keep=NODE`."""
+    word, _, node = text.partition("=")
+    if word != "keep" or not node:
+        raise argparse.ArgumentTypeError(f"expected keep=NODE, found {text!r}")
+    return node
+
+
+def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments; what belongs to another option that was not given is a mistake, not ignored."""
+    arguments = parser.parse_args()
+    if arguments.promote and not arguments.accept_loss:
+        parser.error(
+            "--promote needs --accept-loss: what a newer copy holds and this node does not is given up. "
+            "Where nothing is lost, drcm-server promotes by itself"
+        )
+    if (arguments.accept_loss or arguments.yes) and not arguments.promote:
+        parser.error("--accept-loss and --yes need --promote")
+    if (arguments.origin or arguments.adopt) and not arguments.init:
+        parser.error("--from and --adopt need --init")
+    if arguments.dry_run and (arguments.init or arguments.promote or arguments.reinit):
+        parser.error("--dry-run shows a run or --resolve; --init, --promote and --reinit make none")
+    if arguments.wait_go and not arguments.hand_over:
+        parser.error("--wait-go needs --hand-over")
+    return arguments
