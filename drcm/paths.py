@@ -28,6 +28,11 @@ class Paths:
         return self.state / "heads.json"
 
     @property
+    def roll(self) -> Path:
+        """Who votes, and what this voter has accepted for the next change of it."""
+        return self.state / "voters.json"
+
+    @property
     def history(self) -> Path:
         return self.state / "history.db"
 

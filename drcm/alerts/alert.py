@@ -32,12 +32,13 @@ class Kind(StrEnum):
     KEY_UNKNOWN = "key-unknown"
     RESOURCE_FAILED = "resource-failed"
     UNSENT = "unsent"
+    CONFLICTS = "conflicts"
     TEST = "test"
     CUSTOM = "custom"
 
 
 # What happened once, and is over when it is said; all else lasts until it is resolved.
-EVENTS = (Kind.UNSENT, Kind.TEST, Kind.CUSTOM)
+EVENTS = (Kind.UNSENT, Kind.CONFLICTS, Kind.TEST, Kind.CUSTOM)
 
 
 class Severity(StrEnum):
@@ -58,6 +59,7 @@ SEVERITIES: dict[str, Severity] = {
     Kind.KEY_UNKNOWN: Severity.WARNING,
     Kind.RESOURCE_FAILED: Severity.CRITICAL,
     Kind.UNSENT: Severity.CRITICAL,
+    Kind.CONFLICTS: Severity.WARNING,
     Kind.TEST: Severity.INFO,
     Kind.CUSTOM: Severity.WARNING,
 }

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = 200  # problems; beyond that the oldest is dropped, the log has them all
 FLUSH_SECONDS = 60.0
+EVENTS = ("unsent", "conflicts")  # they happen, and are not over later
 SUBJECTS = {
     "node-dead": "node {} is DOWN",
     "failed-over": "{} FAILED OVER",
@@ -24,6 +25,7 @@ SUBJECTS = {
     "resource-failed": "{} failed",
     "config-differs": "cm.cfg of {} differs",
     "key-unknown": "{} speaks with another authkey",
+    "conflicts": "{}: files that were never sent are kept in .drcm/conflicts",
     "unsent": "{}: changes may not have been sent",
 }
 
@@ -45,9 +47,10 @@ class Alerting:
         if problem.key in (self._over if problem.over else self._open):
             return
         now_in, no_longer_in = (self._over, self._open) if problem.over else (self._open, self._over)
-        if problem.key in no_longer_in or not problem.over:
+        if problem.key in no_longer_in or not problem.over:  # the rest only ends what a former run left open
             log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
-        now_in.add(problem.key)
+        if problem.key.partition(":")[0] not in EVENTS:
+            now_in.add(problem.key)
         no_longer_in.discard(problem.key)
         self._queue.append(problem)
         self._wake.set()
@@ -78,7 +81,7 @@ class Alerting:
         kind, _, about = problem.key.partition(":")
         try:
             History(self._paths.history).record_event(
-                f"{kind}-over" if problem.over else kind, about, problem.text
+                f"{kind}-resolved" if problem.over else kind, about, problem.text
             )
         except DrcmError as error:
             log.warning("%s", error)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from drcm import __version__, clock, logs
 from drcm.cluster import events as ev
+from drcm.cluster import roll_file
 from drcm.cluster.alerting import Alerting
 from drcm.cluster.answers import Answers
 from drcm.cluster.engine import Engine
@@ -73,6 +74,7 @@ class Daemon:
         self._lease = ev.Lease(0.0, 0.0)
         self._renewed = 0.0
         self._left = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
         self._timer: asyncio.TimerHandle | None = None
         self._perform_by_type: dict[type, Callable[[Any], None]] = {}
 
@@ -92,6 +94,7 @@ class Daemon:
             feed=self.feed,
             programs=self.programs,
             problem=self.alerting.problem,
+            due=self._run_if_writer,
         )
         self._perform_by_type = self._performers()
         self._endpoint = self._open_endpoint()
@@ -109,7 +112,8 @@ class Daemon:
             log.info(
                 "going on from the daemon that ended: %s", ", ".join(self._begin.adopt) or "nothing held"
             )
-        for event in self.sets.load():
+        stored = roll_file.load(self.paths.roll)
+        for event in [*filter(None, [stored]), *self.sets.load()]:
             self.feed(event)
         if not self._begin.resumes:
             await self.members.release_strays(self.engine.spec.groups, self.engine.spec.keeps)
@@ -187,6 +191,7 @@ class Daemon:
             ev.OpenSet: self.sets.open,
             ev.StoreHead: self.sets.store_head,
             ev.GoAlone: self.sets.go_alone,
+            ev.StoreRoll: self._store_roll,
             ev.MarkDiverged: self.sets.mark_diverged,
             ev.Pass: self.sets.run_pass,
             ev.Intend: self.sets.step,
@@ -199,6 +204,14 @@ class Daemon:
             ev.Problem: self.alerting.problem,
             ev.Left: lambda action: self._left.set(),
         }
+
+    def _store_roll(self, action: ev.StoreRoll) -> None:
+        async def store() -> None:
+            await asyncio.to_thread(roll_file.save, self.paths.roll, action)
+            self.feed(ev.RollStored(action.roll, action.accepted))
+
+        self._background.add(task := self._loop.create_task(store()))
+        task.add_done_callback(self._background.discard)
 
     def _send_beat(self, action: ev.SendBeat) -> None:
         beat = action.beat
@@ -232,7 +245,8 @@ class Daemon:
         return holding.lease_until if holding is not None else 0.0
 
     def _probe(self, action: ev.ProbeAddresses) -> None:
-        self._loop.create_task(self._probe_addresses(action))
+        self._background.add(task := self._loop.create_task(self._probe_addresses(action)))
+        task.add_done_callback(self._background.discard)
 
     async def _probe_addresses(self, action: ev.ProbeAddresses) -> None:
         from drcm.cluster.agents import arp

@@ -27,6 +27,7 @@ class Electorate:
         self.accepted: Proposal | None = None
         self.proposal: Proposal | None = None  # of this node, while it holds the roll's group
         self._storing: ev.StoreRoll | None = None
+        self._durable = False  # nothing was stored yet: this is the first start with a majority
         self._dead_since: dict[str, float] = {}
 
     @property
@@ -36,6 +37,9 @@ class Electorate:
     def stored(self, event: ev.RollStored) -> None:
         """The roll and what was accepted are durable here."""
         self._storing = None
+        self._durable = True
+        if not self.rules:
+            return
         if event.roll.epoch >= self.roll.epoch:
             changed = event.roll != self.roll
             self.roll, self.accepted = event.roll, event.accepted
@@ -62,6 +66,8 @@ class Electorate:
         """Claim the roll's group where a change is due, and see the change through."""
         if not self.rules:
             return
+        if not self._durable:
+            self._store(self.roll, None)
         self._note_deaths(now)
         holding = self.engine.care.holdings.get(rolls.ROLL)
         if holding is None:

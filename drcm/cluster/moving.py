@@ -55,20 +55,30 @@ class Moving:
 
     def _hand_over_leaving(self, holding: Holding, now: float) -> None:
         """A leaving node hands its sets over; what has none it just stops and releases."""
-        takers = [name for name in holding.group.candidates if self._can_take(name, holding.group, now)]
-        if takers and holding.group.sets:
+        group, keep = holding.group, self.engine.spec.keeps
+        refusals = {name: self._cannot_take(name, group, now) for name in group.candidates}
+        takers = [name for name, why in refusals.items() if not why]
+        if takers and group.sets:
             self._begin(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
-        else:
-            holding.begin_stop(now, "leaving", keep=self.engine.spec.keeps)
+            return
+        if group.sets and any(name in self.engine.heads for name in group.sets):
+            others = [f"{name}: {why}" for name, why in refusals.items() if name != self.engine.spec.me]
+            text = f"{group.key} was not handed over: {'; '.join(others) or 'it has no backup'}"
+            self.engine.emit(ev.Note(group.key, text, "warning"), ev.Problem(f"unsent:{group.key}", text))
+        holding.begin_stop(now, "leaving", keep=keep)
 
-    def _can_take(self, name: str, group: Group, now: float) -> bool:
+    def _cannot_take(self, name: str, group: Group, now: float) -> str:
+        """Why a node can't be given the group now; empty where it can."""
         engine = self.engine
-        if name == engine.spec.me or not engine.membership.is_heard(name, now):
-            return False
+        if name == engine.spec.me:
+            return "leaves"
         beat = engine.membership.peers[name].beat
-        if beat is None or beat.leaving or group.key in beat.declines or beat.digest != engine.spec.digest:
-            return False
-        return all(s in beat.sets and not beat.sets[s].problem for s in group.sets)
+        if beat is None or not engine.membership.is_heard(name, now):
+            return "not heard"
+        if beat.leaving or beat.digest != engine.spec.digest:
+            return "leaves too" if beat.leaving else "has another cm.cfg"
+        problems = [beat.sets[s].problem if s in beat.sets else f"has no {s}" for s in group.sets]
+        return next(filter(None, [beat.declines.get(group.key, ""), *problems]), "")
 
     def _begin(self, holding: Holding, to: str, why: str, now: float) -> None:
         leaving = self.engine.leaving_since is not None

@@ -30,6 +30,7 @@ from drcm.state import read_json, write_json
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # how often this node's records are looked at: drcm-sync and drcm-gate write them too
+FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
 LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that somebody started by hand
 WORKERS = 4
 
@@ -49,9 +50,10 @@ class SetKeeping:
         feed: Feed,
         programs: Programs,
         problem: Callable[[ev.Problem], None],
+        due: Callable[[str], None],
     ) -> None:
         self.cluster, self.me, self.paths, self.feed = cluster, me, paths, feed
-        self.programs, self._problem = programs, problem
+        self.programs, self._problem, self._due = programs, problem, due
         self.last_good: dict[str, datetime] = {}
         self.last_run: dict[str, dict[str, Any]] = {}
         self._looked: dict[str, custody.Custody] = {}
@@ -146,6 +148,7 @@ class SetKeeping:
             record = await self._work(custody.start, self.paths, self.cluster.set(name), self.me)
             await self._store_own(name, head_of(record.head))
             self._keeping[name] = self._spawn(self._keep_partials(name))
+            asyncio.get_running_loop().call_later(FIRST_RUN_SECONDS, self._due, name)
         except DrcmError as problem:
             error = str(problem)
         self.feed(ev.MemberStarted(action.group, action.member, action.op, error))
@@ -230,7 +233,8 @@ class SetKeeping:
         begun = clock.now()
         option = "--hand-over" if action.last else "--target"
         outcome = await self._sync(action.name, option, action.to)
-        for _ in range(LOCKED_RETRIES):
+        for _ in range(FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
+LOCKED_RETRIES):
             if outcome.code != EXIT_LOCKED:
                 break
             await asyncio.sleep(LOCKED_WAIT)
@@ -264,10 +268,20 @@ class SetKeeping:
             if self._runs.get(name) is task:
                 del self._runs[name]
         self.last_run[name] = outcome.answer
+        self._tell_of_conflicts(name, outcome)
         if outcome.code == EXIT_OK:
             self.last_good[name] = clock.wall()
         log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
         return outcome
+
+    def _tell_of_conflicts(self, name: str, outcome: Outcome) -> None:
+        """What the run found on the other side and never had been sent is kept there: somebody must look."""
+        for target in outcome.answer.get("targets", []):
+            kept = target.get("kept") or ()
+            if kept:
+                some = ", ".join(map(str, kept[:5])) + (", ..." if len(kept) > 5 else "")
+                text = f"{len(kept)} files kept on {target.get('node')}, in .drcm/conflicts: {some}"
+                self._problem(ev.Problem(f"conflicts:{name}", text))
 
     async def _recall_last_good(self, name: str) -> None:
         """When it was last synced by this node, also by hand or by a former daemon."""

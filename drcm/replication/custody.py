@@ -134,13 +134,10 @@ def hear(paths: Paths, name: str, head: Generation) -> Record | None:
         return record
     purpose = f"generation {head.n} of {head.writer}"
     # A joiner has nothing older under way: what holds its lock is --init's join, still writing the markers.
-    joining = record.newest is None
-    held = (
-        records.lock(paths.sets, name, purpose, JOIN_SECONDS)
-        if joining
-        else records.seize(paths.sets, name, purpose)
-    )
-    with held:
+    # Nor is anything older where only `started` is new: what runs then is of this very generation.
+    nothing_older = record.newest is None or record.newest.id == head.id
+    wait = records.lock(paths.sets, name, purpose, JOIN_SECONDS)
+    with wait if nothing_older else records.seize(paths.sets, name, purpose):
         record = records.load(paths.sets, name)
         if record is None:
             return None

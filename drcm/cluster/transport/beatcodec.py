@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from drcm.cluster.messages import Beat, BootId, Echo, Head, HoldState, SetView
+from drcm.cluster.messages import Beat, BootId, Echo, Head, HoldState, Proposal, Roll, SetView
 from drcm.cluster.transport.datagram import body_room
 from drcm.errors import DrcmError
 
@@ -51,6 +51,12 @@ class _WireSet(msgspec.Struct, array_like=True, frozen=True):
     problem: str
 
 
+class _WireProposal(msgspec.Struct, array_like=True, frozen=True):
+    ballot: _Count
+    epoch: _Count
+    voters: tuple[str, ...]
+
+
 class _Wire(msgspec.Struct, array_like=True, frozen=True):
     dead_seconds: _Seconds
     epoch: _Count
@@ -67,6 +73,9 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
     version: str
     uptime: _Seconds
     leaving: bool
+    voters: tuple[str, ...] = ()
+    proposal: _WireProposal | None = None
+    accepted: _WireProposal | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -103,7 +112,20 @@ def _to_wire(beat: Beat) -> _Wire:
         version=beat.version,
         uptime=beat.uptime,
         leaving=beat.leaving,
+        voters=beat.voters,
+        proposal=_wire_proposal(beat.proposal),
+        accepted=_wire_proposal(beat.accepted),
     )
+
+
+def _wire_proposal(proposal: Proposal | None) -> _WireProposal | None:
+    if proposal is None:
+        return None
+    return _WireProposal(proposal.ballot, proposal.roll.epoch, proposal.roll.voters)
+
+
+def _proposal(wire: _WireProposal | None) -> Proposal | None:
+    return None if wire is None else Proposal(wire.ballot, Roll(wire.epoch, wire.voters))
 
 
 def _wire_head(head: Head) -> _WireHead:
@@ -148,6 +170,9 @@ def _from_wire(wire: _Wire, sender: str, boot: BootId, number: int) -> Beat:
         version=wire.version,
         uptime=wire.uptime,
         leaving=wire.leaving,
+        voters=wire.voters,
+        proposal=_proposal(wire.proposal),
+        accepted=_proposal(wire.accepted),
     )
 
 
