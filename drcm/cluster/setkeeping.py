@@ -233,8 +233,7 @@ class SetKeeping:
         begun = clock.now()
         option = "--hand-over" if action.last else "--target"
         outcome = await self._sync(action.name, option, action.to)
-        for _ in range(FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
-LOCKED_RETRIES):
+        for _ in range(LOCKED_RETRIES):
             if outcome.code != EXIT_LOCKED:
                 break
             await asyncio.sleep(LOCKED_WAIT)
