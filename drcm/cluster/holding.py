@@ -125,7 +125,9 @@ class Holding:
 
     def regroup(self, group: Group, ops: Ops, now: float) -> list[Action]:
         """cm.cfg changed: what is no longer in the group is stopped, what is new in it is started."""
-        gone = [m for m in self.started if m not in group.members]
+        up = dict.fromkeys((*self.started, *self.pending))  # what is just starting may come up yet
+        gone = [m for m in up if m not in group.members]
+        self.started += [m for m in gone if m not in self.started]
         self.group = group
         actions: list[Action] = []
         for member in gone:
