@@ -11,10 +11,13 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,3 +274,25 @@ def save(node: Node, record: Record) -> None:
     )
     done = node.run(sys.executable, str(place), str(node.state / "sets"), json.dumps(to_json(record)))
     assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def daemon(node: Node, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """Something that speaks the control protocol on the node's socket; the questions it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(json.loads(self.rfile.readline()))
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+    path = node.folder / "run" / "drcm.sock"
+    with socketserver.UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
+            path.unlink()

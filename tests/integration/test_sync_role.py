@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
-import socketserver
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from loopback import BIN, Node, World, files, good
+from loopback import BIN, Node, World, daemon, files, good
 
 from drcm import errors
 from drcm.history import History
@@ -26,28 +21,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
     finally:
         made.stop()
-
-
-@contextmanager
-def daemon(node: Node, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    """Something that speaks the control protocol on the node's socket; the questions it was asked."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            asked.append(json.loads(self.rfile.readline()))
-            self.wfile.write(json.dumps(answer).encode() + b"\n")
-
-    path = node.folder / "run" / "drcm.sock"
-    with socketserver.UnixStreamServer(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield asked
-        finally:
-            server.shutdown()
-            thread.join()
-            path.unlink()
 
 
 def begun(world: World) -> tuple[Node, Node]:
