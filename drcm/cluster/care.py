@@ -155,16 +155,25 @@ class Care:
         else:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._orphaned.get(group.key, now), now)
-        self._unfit.pop(group.key, None)
-        if verdict.decline:
-            self._unfit[group.key] = verdict.decline
+        self._decline(group.key, verdict.decline)
         self._say(group.key, verdict.reason)
         if engine.leaving_since is not None or now < engine.ledger.silent_until:
             return
         if group.key in self._failed or now < self._withdrawn.get(group.key, now):
             return
-        if verdict.claim and not self._address_answers(group, now):
+        hopeless = engine.court().hopeless(now)
+        if verdict.claim and hopeless:
+            self._say(group.key, hopeless)
+        elif verdict.claim and not self._address_answers(group, now):
             self._drive(self._claim(group, verdict.reason, now), now)
+
+    def _decline(self, key: GroupKey, why: str) -> None:
+        """Nobody holds it, and this node can't: told once."""
+        if why and self._unfit.get(key) != why:
+            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
+        self._unfit.pop(key, None)
+        if why:
+            self._unfit[key] = why
 
     def _address_answers(self, group: Group, now: float) -> bool:
         """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""

@@ -17,6 +17,7 @@ from drcm.config.model import Quorum
 
 WORD_MARGIN = 1.01  # a word outlives the holder's own count of T_dead by the drift of two clocks
 NEVER = float("-inf")
+CUT_OFF = "no ping_hosts answers: this node may be the one that is cut off"
 
 
 @dataclass(slots=True)
@@ -109,7 +110,8 @@ class Court:
         if self.spec.quorum is Quorum.TWO_NODE and (incumbent or until <= now):
             alone = self._permit_alone(key, claim_number, now, incumbent, wins)
             return Permit(until) if until > max(now, alone.until) and not alone.refused else alone
-        return Permit(until) if until > now else self._no_majority(key, claim_number, len(sendings), now)
+        fresh = sum(sent + self.spec.lease_seconds > now for sent in sendings)
+        return Permit(until) if until > now else self._no_majority(key, claim_number, fresh, now)
 
     def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
         """For each voter that grants `key` to this node: when the beat that it answered was sent."""
@@ -128,8 +130,8 @@ class Court:
         others = sorted({owner for owner in self._given_to_others(key, claim_number, now).values()})
         lost = len(self.spec.voters) - len(self._given_to_others(key, claim_number, now)) < self.spec.majority
         given = f"; given to {', '.join(others)}" if others else ""
-        needed = f"{self.spec.majority} of {len(self.spec.voters)} voters"
-        return Permit(NEVER, f"granted by {count}, {needed} are needed{given}", refused=lost)
+        granted = f"granted by {count} of {len(self.spec.voters)} voters, {self.spec.majority} are needed"
+        return Permit(NEVER, granted + given, refused=lost)
 
     def _given_to_others(self, key: GroupKey, claim_number: int, now: float) -> dict[str, str]:
         """Voters that have heard this node's claim, and whose newest word gives `key` to another node."""
@@ -150,11 +152,11 @@ class Court:
         peer = self.spec.peers[0]
         others = self._given_to_others(key, claim_number, now)
         if others and not wins:
-            return Permit(NEVER, f"{peer} has given it to {others[peer]}", refused=True)
+            return Permit(NEVER, f"{peer} keeps it", refused=True)
         if self.membership.is_gone(peer, now):
             return Permit(now + self.spec.lease_seconds, f"{peer} has left")
         if self._sight_ends(now) <= now:
-            return Permit(NEVER, "no ping_hosts answers: this node may be the one that is cut off")
+            return Permit(NEVER, CUT_OFF)
         if incumbent or self.membership.is_dead(peer, now):
             return Permit(self._sight_ends(now), f"alone: {peer} is not heard")
         return Permit(NEVER, f"waiting for {peer} to grant it")
@@ -165,6 +167,16 @@ class Court:
         if others or self.ledger.holder(key, now) != self.spec.me:
             return Permit(NEVER, f"held by {', '.join(sorted(set(others.values())))}", refused=bool(others))
         return Permit(now + self.spec.lease_seconds)
+
+    def hopeless(self, now: float) -> str:
+        """Why no claim could be granted now, whatever it is for; empty where one may be."""
+        me, voters = self.spec.me, self.spec.voters
+        there = (me in voters) + len(self.membership.voter_beats(now))
+        if self.spec.quorum is Quorum.MAJORITY and there < self.spec.majority:
+            return f"only {there} of {len(voters)} voters are there, {self.spec.majority} are needed"
+        if self.spec.quorum is not Quorum.TWO_NODE or self.membership.beats(now):
+            return ""
+        return CUT_OFF if self._sight_ends(now) <= now else ""
 
     def _sight_ends(self, now: float) -> float:
         """Until when this node may act alone: T_lease after it sent the last ping that was answered."""

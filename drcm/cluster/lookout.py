@@ -41,12 +41,13 @@ class Lookout:
     def _watch_nodes(self, now: float) -> None:
         dead = set(self.engine.membership.unheard(now))
         speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
+        silence = self.engine.spec.dead_seconds
         for name in sorted(dead - self._dead):
-            self.engine.emit(ev.Note(name, f"{name} is not heard: dead", "warning"))
+            self.engine.emit(ev.Note(name, f"not heard for {silence:.1f} s: dead", "warning"))
             if speaks:
                 self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} does not answer"))
         for name in sorted(self._dead - dead):
-            self.engine.emit(ev.Note(name, f"{name} is heard again"))
+            self.engine.emit(ev.Note(name, "heard again"))
             self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
         self._dead = dead
 

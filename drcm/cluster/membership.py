@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from drcm.cluster.messages import Beat, BootId, Echo
+from drcm.cluster.messages import Beat, BootId, Echo, GroupKey
 from drcm.cluster.spec import Spec
 
 REPLACED_BOOTS_KEPT = 16  # of two clones one stays mute (HISTORIES W4)
@@ -128,6 +128,11 @@ class Membership:
         """It said that it leaves, and that it holds nothing."""
         beat = self.peers[name].beat
         return beat is not None and beat.leaving and not beat.claims and self.peers[name].boot == beat.boot
+
+    def is_letting_go(self, name: str, key: GroupKey) -> bool:
+        """It leaves, and holds nothing of `key` any more: nobody need wait for it."""
+        beat = self.peers[name].beat
+        return beat is not None and beat.leaving and key not in beat.claims
 
     def next_death(self, now: float) -> float | None:
         """When the next peer that is heard now will be dead, if nothing more comes of it."""

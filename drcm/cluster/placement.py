@@ -102,7 +102,7 @@ class Situation:
         patience = 2 * len(waiting_for) * self.spec.interval
         if orphaned_for < patience:
             return Verdict(False, f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it")
-        return Verdict(True, f"it is this node's turn; {self._why_others_are_out(group, now)}")
+        return Verdict(True, self._why_others_are_out(group, now))
 
     def _is_young(self, name: str) -> bool:
         """It still listens before it claims (rules 2 and 4), or has only just begun to."""
@@ -115,7 +115,7 @@ class Situation:
 
     def _is_out(self, name: str, group: Group, now: float) -> bool:
         """Nobody need wait for `name`: it is dead, has left, or declines."""
-        if self.membership.confirmed_dead(name, now) or self.membership.is_gone(name, now):
+        if self.membership.confirmed_dead(name, now) or self.membership.is_letting_go(name, group.key):
             return True
         beat = self.membership.peers[name].beat
         return beat is not None and self.membership.is_heard(name, now) and group.key in beat.declines
@@ -126,13 +126,15 @@ class Situation:
         if self.spec.me != group.home and group.home not in before:
             before.insert(0, group.home)
         words = [self._standing(name, group, now) for name in before]
-        return "; ".join(words) if words else "it comes first"
+        if words:
+            return ", ".join(words)
+        return "this is its home" if self.spec.me == group.home else f"{self.spec.me} comes first"
 
     def _standing(self, name: str, group: Group, now: float) -> str:
         if self.membership.confirmed_dead(name, now):
             return f"{name} is dead"
-        if self.membership.is_gone(name, now):
-            return f"{name} has left"
+        if self.membership.is_letting_go(name, group.key):
+            return f"{name} is leaving"
         beat = self.membership.peers[name].beat
         why = beat.declines.get(group.key) if beat else None
         return f"{name} declines ({why})" if why else f"{name} did not claim it"
