@@ -1,0 +1,120 @@
+"""A simulated world whose every event becomes a line that a person can read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from drcm.cluster import events as ev
+from drcm.cluster.messages import HoldState
+from drcm.cluster.spec import Spec
+from tests.simulation.world import START, World
+
+PING_INTERVAL = 0.35  # seconds: T_lease / 4, as the daemon does
+
+
+class Stage(World):
+    """`transcript` is the story so far. Set generations are called g1, g2, and g2' where there are two."""
+
+    def __init__(self, specs: dict[str, Spec], seed: int = 0) -> None:
+        super().__init__(specs, seed)
+        self.transcript: list[str] = []
+        self.no_gateway: set[str] = set()  # whose pings are not answered
+        self.lan_cuts: set[frozenset[str]] = set()  # pairs that don't reach each other's addresses
+        self.releases_to_lose: Counter[str] = Counter()  # by sender: so many beats that say released
+        self.stuck: set[tuple[str, str]] = set()  # (node, member) that does not stop
+        self._generations: Counter[int] = Counter()
+        self._alerts: dict[str, dict[str, str]] = {name: {} for name in specs}  # open, by node
+        self._probing: set[tuple[str, str]] = set()
+
+    def say(self, name: str, text: str) -> None:
+        super().say(name, text)
+        self.transcript.append(f"{self.now - START:8.3f} {name}  {text}")
+
+    def new_generation_id(self, number: int) -> str:
+        self._generations[number] += 1
+        return f"g{number}{chr(39) * (self._generations[number] - 1)}"
+
+    def power_on(self, name: str) -> None:
+        super().power_on(name)
+        if self.machines[name].spec.pings:
+            self._ping(name, self.machines[name].boot_count)
+
+    def _ping(self, name: str, boot: int) -> None:
+        machine = self.machines[name]
+        if not machine.powered or machine.boot_count != boot:
+            return
+        if name not in self.no_gateway:
+            self.tell(name, ev.Pinged(machine.clock(self.now)))
+        self.at(self.now + PING_INTERVAL, lambda: self._ping(name, boot))
+
+    def holders(self, group: str, member: str) -> list[str]:
+        """For a set, which leaves no trace on the machine: whose engine runs its group."""
+        if not member.startswith("set:"):
+            return super().holders(group, member)
+        return [name for name, m in self.machines.items() if m.engine and self._runs(name, group)]
+
+    def _runs(self, name: str, group: str) -> bool:
+        engine = self.machines[name].engine
+        holding = engine.care.holdings.get(group) if engine is not None else None
+        return holding is not None and holding.state is HoldState.RUNNING
+
+    # --- actions that the world itself keeps quiet about -----------------------------------------
+
+    def _perform(self, name: str, action: ev.Action) -> None:
+        match action:
+            case ev.SendBeat(beat) if beat.released and self.releases_to_lose[name] > 0:
+                self.releases_to_lose[name] -= 1
+                self.say(name, f"(its beat that {', '.join(beat.released)} is released gets lost)")
+                return
+            case ev.OpenSet(_, set_name, _, known):
+                newest = known.id if known else "none"
+                self.say(name, f"{set_name}: becoming writer; newest known is {newest}")
+            case ev.Pass(_, set_name, to, _, last):
+                self.say(name, f"{set_name}: {'last' if last else 'bulk'} pass to {to}")
+            case ev.Intend(_, set_name, to):
+                self.say(name, f"{set_name}: intent to give it to {to}")
+            case ev.DropIntent(_, set_name):
+                self.say(name, f"{set_name}: intent dropped")
+            case ev.MarkDiverged(set_name, why):
+                self.say(name, f"{set_name}: this copy is marked: {why}")
+            case ev.Announce(group):
+                self.say(name, f"{group}: announcing its addresses")
+            case ev.StoreHead(set_name, head):
+                self._tell_of_head(name, set_name, head.id)
+            case ev.ProbeAddresses():
+                self._probe(name, action)
+            case ev.Problem():
+                self._alert(name, action)
+        super()._perform(name, action)
+
+    def _tell_of_head(self, name: str, set_name: str, new_id: str) -> None:
+        known = self.machines[name].heads.get(set_name)
+        if known is None or known.id != new_id:
+            self.say(name, f"{set_name}: takes note of generation {new_id}")
+
+    def _probe(self, name: str, action: ev.ProbeAddresses) -> None:
+        """The addresses of a living machine answer, heard or not; a probe is told once."""
+        peer = self.machines[action.node]
+        if (name, action.node) not in self._probing:
+            self._probing.add((name, action.node))
+            self.say(name, f"probing the addresses of {action.node}, which is silent")
+        there = any(group in action.groups and m.startswith("ip:") for group, m in peer.running)
+        if there and frozenset((name, action.node)) not in self.lan_cuts:
+            self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(action.node)))
+
+    def _alert(self, name: str, problem: ev.Problem) -> None:
+        """As the daemon does: each key is raised once, and resolved where this node had raised it."""
+        raised = self._alerts[name]
+        if problem.over and raised.pop(problem.key, None) is not None:
+            self.say(name, f"ALERT over {problem.key}: {problem.text}")
+        elif not problem.over and problem.key not in raised:
+            raised[problem.key] = problem.text
+            self.say(name, f"ALERT {problem.key}: {problem.text}")
+
+    def _stop(self, name: str, action: ev.StopMember) -> None:
+        if (name, action.member) not in self.stuck:
+            super()._stop(name, action)
+            return
+        self.say(name, f"stop {action.group} {action.member}")
+        error = "still there after KILL"
+        self._later(name, 0.5, ev.MemberStopped(action.group, action.member, action.op, error))
