@@ -71,9 +71,11 @@ class Alerting:
                 await self._run("flush")  # spooled mail, and reminders of what is still open
             self._wake.clear()
             while self._queue:
-                await asyncio.to_thread(self._record, self._queue[0])
-                await self._run(*arguments(self._queue[0]))
-                self._queue.popleft()
+                problem = self._queue[0]
+                await asyncio.to_thread(self._record, problem)
+                await self._run(*arguments(problem))
+                if self._queue[0] is problem:  # else a queue that ran over has dropped it meanwhile
+                    self._queue.popleft()
 
     def _record(self, problem: Problem) -> None:
         from drcm.history import History
