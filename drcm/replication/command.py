@@ -232,7 +232,12 @@ def _not_writer(job: Job, mine: Role, arguments: argparse.Namespace) -> int:
     if mine.name == "diverged":
         cure = f"Look: drcm-sync {name} --resolve keep=NODE --dry-run"
         raise DivergedError(f"{name} DIVERGED: {mine.reason}", cure, EXIT_DIVERGED)
-    cure = f"Begin it, on {job.sync_set.primary}: drcm-sync {name} --init" if mine.name == "none" else ""
+    cures = {
+        "none": f"Begin it, on {job.sync_set.primary}: drcm-sync {name} --init",
+        "waiting": f"It starts when the node with the newest copy is back. If that is gone for good: "
+        f"drcm-sync {name} --promote --accept-loss",
+    }
+    cure = cures.get(mine.name, "")
     raise RoleError(f"{name}: {mine.reason}" if name not in mine.reason else mine.reason, cure)
 
 

@@ -72,6 +72,6 @@ def _from_record(cluster: Cluster, sync_set: SyncSet, paths: Paths, node: str) -
     if resolved(cluster) is Quorum.MAJORITY:
         raise RoleError(
             f"{sync_set.name}: {node} is named as writer, but no daemon runs here to say that it still is",
-            "Start it: systemctl start drcm_server. Without one nothing is pushed under quorum = majority.",
+            "Start it: systemctl start drcm-server. Without one nothing is pushed under quorum = majority.",
         )
     return Role("writer", f"generation {record.head.n} is {node}'s (no daemon runs here)")

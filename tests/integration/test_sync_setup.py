@@ -15,6 +15,7 @@ import pytest
 from loopback import Node, World
 
 from drcm import errors
+from drcm.cluster.command import main as server
 from drcm.config.load import require_config
 from drcm.config.model import Cluster
 from drcm.errors import DrcmError
@@ -135,6 +136,22 @@ def test_a_node_that_is_down_is_named(world: World, fresh: Paths) -> None:
     assert code == errors.EXIT_FAILED
     assert "run this again when it is up" in said
     assert setup(world, fresh, host_keys={"beta": beta.host_key})[0] == 0
+
+
+def test_a_host_key_on_the_command_line(
+    world: World, fresh: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--host-key NODE=KEY pins the key of a node that is down; of an unknown node nothing is made."""
+    beta = world.nodes["beta"]
+    beta.stop_sshd()
+    monkeypatch.setenv("DRCM_AUTH_DIR", str(fresh.auth))
+    words = [f"--config-file={world.folder / 'cm.cfg'}", "--setup-ssh", "--yes", "--host-key"]
+    assert server(["--config-file=/dev/null", "--setup-ssh", "--host-key", "beta=x"]) == errors.EXIT_CONFIG
+    assert server([*words, f"gamma={beta.host_key}"]) == errors.EXIT_CONFIG
+    assert "Nodes: alpha, beta" in capsys.readouterr().err
+    assert not fresh.ssh_key.exists()
+    assert server([*words, f"beta={beta.host_key}"]) == errors.EXIT_OK
+    assert f"[{beta.address}]:{world.port} {beta.host_key}" in fresh.known_hosts.read_text().splitlines()
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 ???", "ssh-rsa AAAA", "AAAA"])

@@ -250,6 +250,39 @@ def test_resolve() -> None:
     assert judge(after, loser).kind is VerdictKind.AHEAD
 
 
+def test_resolve_of_several() -> None:
+    """One generation above all histories, with what any of the losers had; a foreign copy is none."""
+    alone = generation(6, "A", at("g5", "40-aa"), id="g6a")
+    losers = [
+        record("B", G6, G5, pos=at("g6"), beyond=True),
+        record("C", generation(9, "C", at("g6")), G6, G5, pos=at("g9"), beyond=True),
+    ]
+    after = started(transitions.resolve(writing(alone, G5), losers, "g10"))
+    assert (after.head.n, after.head.merged) == (10, ("g6", "g9"))
+    assert {judge(after, loser).kind for loser in losers} == {VerdictKind.AHEAD}
+    with pytest.raises(RoleError, match="no complete copy"):
+        transitions.resolve(writing(alone, G5), [*losers, replace(losers[0], set_uuid="other")], "g10")
+
+
+def test_catch_up() -> None:
+    """A commit whose answer was lost is complete; a run that is still applied, or another's, is not."""
+    node = started(transitions.promote(BACKUP, G5, "g6"))
+    run = transitions.run_for(node, "A", "aaaaaaaa")
+    begun = transitions.begin_run(node, "A", run)
+    tree = replace(record("A", begun.head, G5, pos=at("g6", run)), name=node.name)
+    after = transitions.catch_up(begun, tree)
+    assert after.given["A"] == Given(run, run)
+    assert after.pos == at("g6", run)
+    assert transitions.run_for(after, "A", "bbbbbbbb") == "2-bbbbbbbb"
+    assert transitions.catch_up(after, tree) is after
+    for other in (
+        replace(tree, applying=at("g6", run)),
+        replace(tree, pos=at("g5", run)),
+        replace(tree, node="C"),
+    ):
+        assert transitions.catch_up(begun, other) is begun
+
+
 def test_runs() -> None:
     """A run is begun before it is given, goes on under its id until it is complete, then the next."""
     node = started(transitions.promote(BACKUP, G5, "g6"))

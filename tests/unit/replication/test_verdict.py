@@ -115,6 +115,17 @@ def test_row_5_merged() -> None:
     assert told(writing(seventh, G6A, G5, run=""), tree) == (5, VerdictKind.AHEAD)
 
 
+@pytest.mark.parametrize("run", ["3-aa", "39-bb", "40-aa", "41-aa", ""])
+def test_row_5_before_a_decision(run: str) -> None:
+    """What a tree got before a person resolved a divergence is ahead, whatever its run."""
+    decided = generation(6, "A", at("g5", "40-aa"), why="resolve")
+    tree = record("B", G5, pos=at("g5", run))
+    assert told(writing(decided, G5, run=""), tree) == (5, VerdictKind.AHEAD)
+    following = generation(7, "A", at("g6", "1-aa"))
+    assert told(writing(following, decided, G5, run=""), tree) == (5, VerdictKind.AHEAD)
+    assert told(writing(following, decided, G5, run=""), record("B", decided, pos=at("g6", "1-aa")))[0] == 4
+
+
 def test_row_6_own_generation_in_vain() -> None:
     """A generation that never started counts as its origin, through several of them."""
     vain = replace(G6, started=False)
