@@ -94,7 +94,7 @@ class Answers:
         engine, sync_set = daemon.engine, daemon.cluster.set(name)
         role, reason = picture.role(engine, name, now)
         view, newest = engine.views.get(name), engine.situation().newest_head(name, now)
-        good = daemon.sets.last_good.get(name)
+        good = daemon.sets.runs.last_good.get(name)
         return {
             "name": name,
             "primary": sync_set.primary,

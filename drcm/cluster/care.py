@@ -44,6 +44,7 @@ class Care:
         self.holdings: dict[GroupKey, Holding] = {}
         self.reasons: dict[GroupKey, str] = {}  # the newest decision on each group, in an operator's words
         self._unfit: dict[GroupKey, str] = {}
+        self._told: dict[GroupKey, str] = {}  # of what makes this node unfit
         self._failed: dict[GroupKey, Refusal] = {}
         self._orphaned: dict[GroupKey, float] = {}
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
@@ -70,7 +71,9 @@ class Care:
             elif group != holding.group:
                 self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
         known = {group.key for group in self.engine.spec.groups}
-        tables: list[dict[GroupKey, Any]] = [self.reasons, self._unfit, self._failed, self._orphaned]
+        tables: list[dict[GroupKey, Any]] = [
+            self.reasons, self._unfit, self._told, self._failed, self._orphaned,
+        ]  # fmt: skip
         for table in tables:
             for key in [key for key in table if key not in known]:
                 del table[key]
@@ -155,7 +158,7 @@ class Care:
         else:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._orphaned.get(group.key, now), now)
-        self._decline(group.key, verdict.decline)
+        self._decline(group.key, verdict.decline, now)
         self._say(group.key, verdict.reason)
         if engine.leaving_since is not None or now < engine.ledger.silent_until:
             return
@@ -167,13 +170,15 @@ class Care:
         elif verdict.claim and not self._address_answers(group, now):
             self._drive(self._claim(group, verdict.reason, now), now)
 
-    def _decline(self, key: GroupKey, why: str) -> None:
-        """Nobody holds it, and this node can't: told once."""
-        if why and self._unfit.get(key) != why:
-            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
+    def _decline(self, key: GroupKey, why: str, now: float) -> None:
+        """Nobody holds it, and this node can't: told once, when it has been so for T_dead."""
         self._unfit.pop(key, None)
         if why:
             self._unfit[key] = why
+        lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
+        if why and lasting and why != self._told.get(key):
+            self._told[key] = why
+            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
 
     def _address_answers(self, group: Group, now: float) -> bool:
         """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""

@@ -195,6 +195,7 @@ class Daemon:
             ev.MarkDiverged: self.sets.mark_diverged,
             ev.Pass: self.sets.run_pass,
             ev.Intend: self.sets.step,
+            ev.Prepare: self.sets.prepare,
             ev.DropIntent: self.sets.step,
             ev.Give: self.sets.step,
             ev.Lease: self._keep_lease,

@@ -49,6 +49,7 @@ class Engine:
         self.heads: dict[str, Head] = {}
         self.views: dict[str, SetView] = {}
         self.pinged_sent: float | None = None
+        self.in_sight_since = now  # pings are answered without a gap since then
         self.released: dict[GroupKey, tuple[str, float]] = {}  # for whom, and when it was said first
         self.beat: Beat | None = None  # the newest sent
         self.deadline = now
@@ -85,7 +86,7 @@ class Engine:
         return self._op
 
     def court(self) -> Court:
-        return Court(self.spec, self.membership, self.ledger, self.pinged_sent)
+        return Court(self.spec, self.membership, self.ledger, self.pinged_sent, self.in_sight_since)
 
     def situation(self) -> Situation:
         return Situation(
@@ -96,6 +97,7 @@ class Engine:
             self.views,
             bool(self.begin.resumes),
             self.accepted,
+            {key: to for key, (to, _) in self.released.items()},
         )
 
     def agreed(self, name: str, head: Head, now: float) -> bool:
@@ -144,11 +146,13 @@ class Engine:
             self._nothing_new = self.membership.is_known(beat)
 
     def _learn_heads(self, beat: Beat) -> None:
-        """A voter takes one id a number, and only higher ones (HISTORIES R11)."""
+        """A voter takes one id a number, and only higher ones (HISTORIES R11).
+
+        One that never started gives way to one that did: the majority took that, so the other never will.
+        """
         for name, head in beat.heads.items():
             known = self._storing.get(name) or self.heads.get(name)
-            newer = known is None or head.n > known.n
-            if newer or (known is not None and head.id == known.id and head.started and not known.started):
+            if known is None or (head.n, head.started) > (known.n, known.started):
                 self._storing[name] = head
                 self.emit(ev.StoreHead(name, head))
 
@@ -167,6 +171,8 @@ class Engine:
         self.views[event.name] = event.view
 
     def _pinged(self, event: ev.Pinged, now: float) -> None:
+        if self.pinged_sent is None or event.sent - self.pinged_sent > self.spec.lease_seconds:
+            self.in_sight_since = now
         self.pinged_sent = max(event.sent, self.pinged_sent or event.sent)
 
     def _address_answered(self, event: ev.AddressAnswered, now: float) -> None:

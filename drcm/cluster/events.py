@@ -96,7 +96,7 @@ class SetLooked:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A hand-over's step (Pass, Intend, DropIntent, Give) ended. `seconds` is how long it took."""
+    """A hand-over's step (Pass, Intend, Prepare, DropIntent, Give) ended. `seconds` is how long it took."""
 
     group: GroupKey
     op: int
@@ -240,6 +240,16 @@ class Intend:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have the last pass stand ready, connected, before the services stop: its start is no down time."""
+
+    group: GroupKey
+    name: str
+    to: str
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
 class DropIntent:
     group: GroupKey
     name: str
@@ -312,6 +322,7 @@ Action = (
     | MarkDiverged
     | Pass
     | Intend
+    | Prepare
     | DropIntent
     | Give
     | Lease

@@ -3,7 +3,7 @@
 The writer gives away; nobody takes from a living writer. Every step before `give` can be undone by
 dropping the intent and starting again; after it the new generation stands, whatever happens.
 
-    bulk -> intend -> stopping -> last -> give -> agreeing -> (released to the taker)
+    bulk -> intend -> prepare -> stopping -> last -> give -> agreeing -> (released to the taker)
 
 A group without sets has nothing to copy: it goes from `stopping` straight to the release.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from drcm.cluster.events import Action, DropIntent, Give, Intend, Pass, StepDone
+from drcm.cluster.events import Action, DropIntent, Give, Intend, Pass, Prepare, StepDone
 from drcm.cluster.messages import Head
 from drcm.cluster.spec import Group
 
@@ -27,6 +27,7 @@ LONGEST_BACKOFF = 300.0
 class Step(StrEnum):
     BULK = "bulk"
     INTEND = "intend"
+    PREPARE = "prepare"
     STOPPING = "stopping"
     LAST = "last"
     GIVE = "give"
@@ -34,7 +35,13 @@ class Step(StrEnum):
     DROPPING = "dropping"
 
 
-NEXT = {Step.BULK: Step.INTEND, Step.INTEND: Step.STOPPING, Step.LAST: Step.GIVE, Step.GIVE: Step.AGREEING}
+NEXT = {
+    Step.BULK: Step.INTEND,
+    Step.INTEND: Step.PREPARE,
+    Step.PREPARE: Step.STOPPING,
+    Step.LAST: Step.GIVE,
+    Step.GIVE: Step.AGREEING,
+}
 
 
 @dataclass(slots=True)
@@ -98,7 +105,7 @@ class Handover:
     @property
     def can_be_dropped(self) -> bool:
         """Before the new generation is durable here (table, row 4)."""
-        return self.step in (Step.BULK, Step.INTEND, Step.STOPPING, Step.LAST)
+        return self.step in (Step.BULK, Step.INTEND, Step.PREPARE, Step.STOPPING, Step.LAST)
 
     @property
     def dropped(self) -> bool:
@@ -115,6 +122,8 @@ class Handover:
         match self.step:
             case Step.BULK | Step.LAST:
                 return Pass(key, name, self.to, self.op, last=self.step is Step.LAST)
+            case Step.PREPARE:
+                return Prepare(key, name, self.to, self.op)
             case Step.INTEND:
                 return Intend(key, name, self.to, self.op)
             case Step.GIVE:

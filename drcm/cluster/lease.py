@@ -92,6 +92,7 @@ class Court:
     membership: Membership
     ledger: Ledger
     pinged_sent: float | None  # when the last ping that was answered was sent
+    in_sight_since: float = NEVER  # pings are answered without a gap since then
 
     def permit(
         self, key: GroupKey, claim_number: int, now: float, incumbent: bool, wins: bool = False
@@ -176,7 +177,11 @@ class Court:
             return f"only {there} of {len(voters)} voters are there, {self.spec.majority} are needed"
         if self.spec.quorum is not Quorum.TWO_NODE or self.membership.beats(now):
             return ""
-        return CUT_OFF if self._sight_ends(now) <= now else ""
+        if self._sight_ends(now) <= now:
+            return CUT_OFF
+        dead = self.spec.dead_seconds  # the peer's beats may come back a little later than the pings
+        young = self.spec.pings and now - self.in_sight_since < dead
+        return f"ping_hosts are back for less than {dead:.1f} s: the peer may be late" if young else ""
 
     def _sight_ends(self, now: float) -> float:
         """Until when this node may act alone: T_lease after it sent the last ping that was answered."""

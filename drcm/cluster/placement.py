@@ -6,11 +6,11 @@ These are opinions: they say when to try. Whether a node may is for the grants (
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drcm.cluster.lease import Ledger
 from drcm.cluster.membership import Membership
-from drcm.cluster.messages import Beat, Head, HoldState, SetView
+from drcm.cluster.messages import Beat, GroupKey, Head, HoldState, SetView
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
 
@@ -35,6 +35,7 @@ class Situation:
     views: Mapping[str, SetView]  # this node's own copies
     resumed: bool  # this daemon goes on from a former one: nothing can have happened meanwhile
     accepted: Container[str] = ()  # sets for which a person said --promote --accept-loss
+    released: Mapping[GroupKey, str] = field(default_factory=dict)  # by this node, for whom
 
     def judge(self, group: Group, orphaned_for: float, now: float) -> Verdict:
         """Should this node claim `group`, which it has seen without a holder for `orphaned_for` seconds?"""
@@ -71,11 +72,12 @@ class Situation:
         """The newest generation of a set that any voter heard knows; its own where two have one number."""
         known = [self.heads[name]] if name in self.heads else []
         known += [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
-        return max(known, key=lambda head: head.n, default=None)
+        return max(known, key=lambda head: (head.n, head.started), default=None)
 
     def order(self, group: Group, now: float) -> list[str]:
         """The candidates, first choice first: for whom it was released, the newest copy, config order."""
         offered = {beat.released.get(group.key) for beat in self.membership.beats(now)}
+        offered.add(self.released.get(group.key))
 
         def rank(name: str) -> tuple[bool, int, int, int]:
             n, run = self._copy_of(name, group, now)
@@ -93,9 +95,9 @@ class Situation:
         unsure = [name for name in waiting_for if not self.membership.is_heard(name, now)]
         if unsure:
             return Verdict(False, f"{unsure[0]} comes first and may only be late")
-        for name in group.candidates:
-            if name != self.spec.me and self._never_heard(name, now):
-                return Verdict(False, f"{name} was not heard yet and may hold it")
+        unknown = self._may_still_speak(group, now)
+        if unknown:
+            return Verdict(False, f"{unknown} was not heard yet and may hold it")
         for name in waiting_for:
             if self._is_young(name):
                 return Verdict(False, f"{name} comes first and has only just started")
@@ -109,9 +111,14 @@ class Situation:
         beat = self.membership.peers[name].beat
         return beat is not None and beat.uptime < self.spec.dead_seconds + 2 * self.spec.interval
 
-    def _never_heard(self, name: str, now: float) -> bool:
-        """Not since this node's start, and it has still time to speak."""
-        return self.membership.peers[name].heard_at is None and not self.membership.confirmed_dead(name, now)
+    def _may_still_speak(self, group: Group, now: float) -> str:
+        """A candidate that was not heard since this node's start, and that is given time to."""
+        for name in group.candidates:
+            if name == self.spec.me or self.membership.peers[name].heard_at is not None:
+                continue
+            if not self.membership.confirmed_dead(name, now):
+                return name
+        return ""
 
     def _is_out(self, name: str, group: Group, now: float) -> bool:
         """Nobody need wait for `name`: it is dead, has left, or declines."""
@@ -137,7 +144,10 @@ class Situation:
             return f"{name} is leaving"
         beat = self.membership.peers[name].beat
         why = beat.declines.get(group.key) if beat else None
-        return f"{name} declines ({why})" if why else f"{name} did not claim it"
+        if why:
+            return f"{name} declines ({why})"
+        older = self._copy_of(name, group, now) < self._copy_of(self.spec.me, group, now)
+        return f"{name} has an older copy" if older else f"{name} did not claim it"
 
     def _copy_of(self, name: str, group: Group, now: float) -> tuple[int, int]:
         """(generation number, run) of the node's copy of the group's first set; (0, 0) without sets."""
@@ -166,7 +176,8 @@ class Situation:
                 f"this copy is behind a whole generation: it holds generation {view.pos_n}, "
                 f"the newest known is {newest.n} of {newest.writer}"
             )
-        return "" if view.sole or self._knows_its_peers(now) else self._waiting(name, view, group)
+        known = view.sole or self._knows_its_peers(now) or self._may_still_speak(group, now)
+        return "" if known else self._waiting(name, view, group)
 
     def _knows_its_peers(self, now: float) -> bool:
         """Could another node have gone on with the set without this one hearing of it?

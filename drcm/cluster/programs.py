@@ -18,6 +18,7 @@ from drcm.errors import DrcmError
 log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT = 4 << 20  # bytes of a child's JSON
+READY_SECONDS = 30.0  # to import, to connect
 GRACE = 3.0  # seconds between TERM and KILL
 
 
@@ -31,6 +32,17 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class Waiting:
+    """A child that has made everything ready and waits for `go` on its standard input."""
+
+    child: asyncio.subprocess.Process
+
+    async def go(self) -> Outcome:
+        out, err = await self.child.communicate(b"go\n")
+        return Outcome(self.child.returncode or 0, _json(out), _last_lines(err))
+
+
+@dataclass(slots=True)
 class Programs:
     """The children that run now, each in its own session."""
 
@@ -39,16 +51,7 @@ class Programs:
 
     async def run(self, program: str, *arguments: str) -> Outcome:
         """Run one of drcm's programs to its end."""
-        argv = [str(program_path(program)), "--config", str(self.config), *arguments]
-        child = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=OUTPUT_LIMIT,
-        )
-        self.children.add(child)
+        child = await self._spawn(program, arguments, asyncio.subprocess.DEVNULL)
         try:
             out, err = await child.communicate()
         except asyncio.CancelledError:
@@ -57,6 +60,54 @@ class Programs:
         finally:
             self.children.discard(child)
         return Outcome(child.returncode or 0, _json(out), _last_lines(err))
+
+    async def _spawn(
+        self, program: str, arguments: tuple[str, ...], stdin: int
+    ) -> asyncio.subprocess.Process:
+        child = await asyncio.create_subprocess_exec(
+            str(program_path(program)),
+            "--config",
+            str(self.config),
+            *arguments,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=OUTPUT_LIMIT,
+        )
+        self.children.add(child)
+        return child
+
+    async def prepare(self, program: str, *arguments: str) -> Waiting | Outcome:
+        """Start a child that says `ready` and then waits; its outcome where it ends or says nothing."""
+        child = await self._spawn(program, arguments, asyncio.subprocess.PIPE)
+        assert child.stdout is not None
+        try:
+            line = await asyncio.wait_for(child.stdout.readline(), READY_SECONDS)
+        except TimeoutError:
+            self.end(child, signal.SIGKILL)
+            line = b""
+        if line.strip() == b"ready":
+            return Waiting(child)
+        out, err = await child.communicate()
+        self.children.discard(child)
+        return Outcome(child.returncode or 1, _json(line + out), _last_lines(err))
+
+    async def finish(self, waiting: Waiting) -> Outcome:
+        """Let it go on, to its end."""
+        try:
+            return await waiting.go()
+        except asyncio.CancelledError:
+            self.end(waiting.child, signal.SIGTERM)
+            raise
+        finally:
+            self.children.discard(waiting.child)
+
+    def drop(self, waiting: Waiting) -> None:
+        """It is not wanted any more: on end of input it leaves without having done anything."""
+        self.children.discard(waiting.child)
+        if waiting.child.stdin is not None:
+            waiting.child.stdin.close()
 
     async def end_all(self) -> None:
         """TERM to each child's group, KILL after a while: nothing outlives the daemon's clean end."""

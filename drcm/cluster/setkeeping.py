@@ -12,16 +12,16 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.messages import Head, SetView
-from drcm.cluster.programs import Outcome, Programs
+from drcm.cluster.programs import Programs
+from drcm.cluster.setruns import SetRuns
 from drcm.config.model import Cluster, SyncSet
-from drcm.errors import EXIT_DIVERGED, EXIT_LOCKED, EXIT_OK, DrcmError
+from drcm.errors import DrcmError
 from drcm.paths import Paths
 from drcm.replication import custody
 from drcm.replication.generation import Generation, Position
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # how often this node's records are looked at: drcm-sync and drcm-gate write them too
 FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
-LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that somebody started by hand
 WORKERS = 4
 
 T = TypeVar("T")
@@ -53,13 +52,10 @@ class SetKeeping:
         due: Callable[[str], None],
     ) -> None:
         self.cluster, self.me, self.paths, self.feed = cluster, me, paths, feed
-        self.programs, self._problem, self._due = programs, problem, due
-        self.last_good: dict[str, datetime] = {}
-        self.last_run: dict[str, dict[str, Any]] = {}
+        self.runs = SetRuns(programs, paths, problem)
+        self._due = due
         self._looked: dict[str, custody.Custody] = {}
-        self._runs: dict[str, asyncio.Task[Outcome]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
         self._heads: dict[str, Head] = {}
         self._heads_lock = threading.RLock()
@@ -81,12 +77,13 @@ class SetKeeping:
     def start(self) -> None:
         self._spawn(self._keep_looking())
         for sync_set in self._own_sets():
-            self._spawn(self._recall_last_good(sync_set.name))
+            self._spawn(self.runs.recall_last_good(sync_set.name))
 
     async def close(self) -> None:
-        for task in [*self._tasks, *self._runs.values()]:
+        await self.runs.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._runs.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def reconfigure(self, cluster: Cluster) -> None:
@@ -112,6 +109,9 @@ class SetKeeping:
     def mark_diverged(self, action: ev.MarkDiverged) -> None:
         self._spawn(self._mark_diverged(action))
 
+    def prepare(self, action: ev.Prepare) -> None:
+        self._spawn(self._prepare(action))
+
     def step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
         self._spawn(self._step(action))
 
@@ -120,7 +120,7 @@ class SetKeeping:
 
     def run_scheduled(self, name: str, targets: list[str]) -> None:
         """The set is due, this node writes it, `targets` are heard. What still runs is not started twice."""
-        if name not in self._runs and targets:
+        if not self.runs.is_running(name) and targets:
             self._spawn(self._scheduled(name, targets))
 
     # --- how ------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class SetKeeping:
         try:
             record = await self._work(custody.start, self.paths, self.cluster.set(name), self.me)
             await self._store_own(name, head_of(record.head))
-            self._keeping[name] = self._spawn(self._keep_partials(name))
+            self.runs.hold_until(name, self._spawn(self._keep_partials(name)))
             asyncio.get_running_loop().call_later(FIRST_RUN_SECONDS, self._due, name)
         except DrcmError as problem:
             error = str(problem)
@@ -165,9 +165,7 @@ class SetKeeping:
 
     async def _stop_set(self, action: ev.StopMember) -> None:
         name = action.member.partition(":")[2]
-        running = self._runs.pop(name, None)
-        if running is not None:
-            running.cancel()
+        self.runs.cancel(name)
         error = ""
         try:
             await self._work(custody.end_pushes, self.paths, name)
@@ -217,6 +215,7 @@ class SetKeeping:
                 case ev.Intend():
                     await self._work(custody.intend, self.paths, sync_set, self.me, action.to)
                 case ev.DropIntent():
+                    self.runs.drop_prepared(action.name)
                     await self._work(custody.drop_intent, self.paths, sync_set, self.me)
                 case ev.Give():
                     new_id = os.urandom(8).hex()
@@ -231,79 +230,17 @@ class SetKeeping:
 
     async def _pass(self, action: ev.Pass) -> None:
         begun = clock.now()
-        option = "--hand-over" if action.last else "--target"
-        outcome = await self._sync(action.name, option, action.to)
-        for _ in range(LOCKED_RETRIES):
-            if outcome.code != EXIT_LOCKED:
-                break
-            await asyncio.sleep(LOCKED_WAIT)
-            outcome = await self._sync(action.name, option, action.to)
+        error = await self.runs.hand_over(action.name, action.to, action.last)
         await self._look(self.cluster.set(action.name))
-        error = (
-            ""
-            if outcome.code == EXIT_OK
-            else f"drcm-sync {action.name} {option} {action.to}: {why_failed(outcome)}"
-        )
         self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
 
     async def _scheduled(self, name: str, targets: list[str]) -> None:
-        self._judge(name, await self._sync(name, *(word for node in targets for word in ("--target", node))))
+        await self.runs.scheduled(name, targets)
         await self._look(self.cluster.set(name))
 
-    async def _sync(self, name: str, *options: str) -> Outcome:
-        """One run; after the one that is under way, and after held-back files were kept."""
-        if name in self._keeping:
-            await asyncio.wait([self._keeping[name]])
-        running = self._runs.get(name)
-        if running is not None:
-            await asyncio.wait([running])
-        task = asyncio.get_running_loop().create_task(
-            self.programs.run("drcm-sync", name, "--json", "-q", *options)
-        )
-        self._runs[name] = task
-        try:
-            outcome = await task
-        finally:
-            if self._runs.get(name) is task:
-                del self._runs[name]
-        self.last_run[name] = outcome.answer
-        self._tell_of_conflicts(name, outcome)
-        if outcome.code == EXIT_OK:
-            self.last_good[name] = clock.wall()
-        log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
-        return outcome
-
-    def _tell_of_conflicts(self, name: str, outcome: Outcome) -> None:
-        """What the run found on the other side and never had been sent is kept there: somebody must look."""
-        for target in outcome.answer.get("targets", []):
-            kept = target.get("kept") or ()
-            if kept:
-                some = ", ".join(map(str, kept[:5])) + (", ..." if len(kept) > 5 else "")
-                text = f"{len(kept)} files kept on {target.get('node')}, in .drcm/conflicts: {some}"
-                self._problem(ev.Problem(f"conflicts:{name}", text))
-
-    async def _recall_last_good(self, name: str) -> None:
-        """When it was last synced by this node, also by hand or by a former daemon."""
-        from drcm.history import History
-
-        try:
-            row = await self._work(History(self.paths.history).last_good, name)
-        except DrcmError as error:
-            log.warning("%s: %s", name, error)
-            return
-        if row is not None and row.ended > self.last_good.get(name, row.started):
-            self.last_good[name] = row.ended
-
-    def _judge(self, name: str, outcome: Outcome) -> None:
-        """What a scheduled run's end means for the alerts."""
-        complaint = why_failed(outcome)
-        if outcome.code == EXIT_OK:
-            self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
-        elif outcome.code == EXIT_DIVERGED:
-            self._problem(ev.Problem(f"set-diverged:{name}", complaint))
-        elif outcome.code != EXIT_LOCKED:
-            log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
-            self._problem(ev.Problem(f"set-failed:{name}", complaint))
+    async def _prepare(self, action: ev.Prepare) -> None:
+        error = await self.runs.prepare(action.name, action.to)
+        self.feed(ev.StepDone(action.group, action.op, error))
 
     async def _keep_looking(self) -> None:
         while True:
@@ -324,7 +261,7 @@ class SetKeeping:
             await self._work(self._write_heads)
             self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
         if former is not None and former != look:
-            await self._recall_last_good(sync_set.name)
+            await self.runs.recall_last_good(sync_set.name)
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
 
@@ -359,13 +296,6 @@ class SetKeeping:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
         return task
-
-
-def why_failed(outcome: Outcome) -> str:
-    """What a run said of its end: per target in its JSON, or on standard error."""
-    targets = outcome.answer.get("targets", [])
-    errors = [str(one["error"]) for one in targets if isinstance(one, dict) and one.get("error")]
-    return "; ".join(errors) or outcome.complaint or f"exit {outcome.code}"
 
 
 def view_of(look: custody.Custody) -> SetView:

@@ -127,7 +127,7 @@ def _promote(job: Job, arguments: argparse.Namespace) -> int:
     from drcm.replication import deciding
 
     explained = deciding.explain_promotion(job)
-    if not (arguments.quiet or arguments.json):
+    if not (arguments.yes and (arguments.quiet or arguments.json)):  # who is asked must know what
         print(explained, flush=True)
     if not deciding.need_consent(f"Promote {job.node}?", arguments.yes):
         print("Nothing was changed.")

@@ -286,7 +286,7 @@ class World:
                 self._later(name, 0.005, ev.SetLooked(set_name, view))
             case ev.Pass():
                 self._pass(name, action)
-            case ev.Intend(group, _, _, op) | ev.DropIntent(group, _, op):
+            case ev.Intend(group, _, _, op) | ev.Prepare(group, _, _, op) | ev.DropIntent(group, _, op):
                 self._later(name, 0.005, ev.StepDone(group, op))
             case ev.Give(group, set_name, to, op):
                 head = self._new_generation(name, set_name, to, "handover")
@@ -328,7 +328,7 @@ class World:
     def _store(self, name: str, set_name: str, head: Head) -> None:
         def effect() -> None:
             known = self.machines[name].heads.get(set_name)
-            if known is None or head.n > known.n or head.id == known.id:
+            if known is None or (head.n, head.started) > (known.n, known.started) or head.id == known.id:
                 self.machines[name].heads[set_name] = head
 
         self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
