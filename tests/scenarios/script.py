@@ -115,6 +115,10 @@ class Script:
         event = ev.MemberFailed(self._group(member), member, "the check failed three times")
         self.stage.tell(name, event)
 
+    def sync(self, writer: str, set_name: str, to: str) -> None:
+        """An ordinary run, as the schedule starts them."""
+        self.stage.sync(writer, set_name, to)
+
     def config(self, name: str, digest: str) -> None:
         """cm.cfg of `name` is edited and read again."""
         machine = self.stage.machines[name]
@@ -186,6 +190,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "restart daemon": lambda script, name: script.stage.restart_daemon(name),
     "leave": Script.leave,
     "accept loss": Script.accept_loss,
+    "sync": Script.sync,
     "config": Script.config,
     "fail": Script.fail,
     "refuse": lambda script, name, member: script.stage.machines[name].refuses.add(member),

@@ -47,6 +47,13 @@ class Stage(World):
             self.tell(name, ev.Pinged(machine.clock(self.now)))
         self.at(self.now + PING_INTERVAL, lambda: self._ping(name, boot))
 
+    def sync(self, writer: str, set_name: str, to: str) -> None:
+        """A scheduled run: no step of any hand-over."""
+        group = next(g.key for g in self.machines[writer].spec.groups if set_name in g.sets)
+        self.say(writer, f"{set_name}: scheduled run to {to}")
+        self._pass(writer, ev.Pass(group, set_name, to, op=-1, last=False))
+        self.run(self.pass_seconds + 0.01)
+
     def holders(self, group: str, member: str) -> list[str]:
         """For a set, which leaves no trace on the machine: whose engine runs its group."""
         if not member.startswith("set:"):
