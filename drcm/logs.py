@@ -85,6 +85,8 @@ class Repeats(logging.Filter):
         self._seen: OrderedDict[tuple[int, str], tuple[Seconds, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "always", False):  # a change of state is told each time
+            return True
         key = (record.levelno, record.getMessage())
         moment = self._clock()
         first, left_out = self._seen.get(key, (moment - REPEAT_SECONDS, 0))

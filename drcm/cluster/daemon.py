@@ -262,7 +262,7 @@ class Daemon:
                     log.debug("probing %s: %s", address.ip, error)
 
     def _note(self, action: ev.Note) -> None:
-        log.log(LEVELS[action.level], "%s: %s", action.subject, action.text)
+        log.log(LEVELS[action.level], "%s: %s", action.subject, action.text, extra={"always": True})
 
     def _due(self, name: str) -> None:
         """Called in the scheduler's thread."""
@@ -312,7 +312,7 @@ class Daemon:
 
     def _reload_on_signal(self) -> None:
         self.notifier.reloading()
-        log.info("reload: %s", self.reload())
+        log.info("reload: %s", self.reload(), extra={"always": True})
         self.notifier.ready()
 
     def reload(self) -> str:

@@ -200,8 +200,13 @@ class Situation:
 
 
 def stands_on(view: SetView, head: Head) -> bool:
-    """The copy is in generation `head`, or exactly where that one began."""
-    return view.pos_id == head.id or (view.pos_id, view.pos_run) == (head.origin_id, head.origin_run)
+    """The copy is in generation `head`, or exactly where that one begins, as long as it has not started.
+
+    Once it has, its writer may have gone on for days without this copy (HISTORIES R11).
+    """
+    if view.pos_id == head.id:
+        return True
+    return not head.started and (view.pos_id, view.pos_run) == (head.origin_id, head.origin_run)
 
 
 def keeps_in_conflict(mine: Beat, other: Beat, group: Group) -> bool:

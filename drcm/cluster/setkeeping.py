@@ -288,7 +288,11 @@ class SetKeeping:
         return [s for s in self.cluster.sets if self.me in s.nodes]
 
     async def _work(self, what: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, partial(what, *arguments))
+        """In a worker thread. A disk that fails is a DrcmError like any other: the engine must hear of it."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, partial(what, *arguments))
+        except OSError as error:
+            raise DrcmError(f"{error.filename or self.paths.state}: {error.strerror or error}") from error
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
 
+ENDED_BY_US = 128 + signal.SIGTERM  # a hand-over or the lease's end: no failure of the set
 LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that somebody started by hand
 
 
@@ -57,7 +59,7 @@ class SetRuns:
             self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
         elif outcome.code == EXIT_DIVERGED:
             self._problem(ev.Problem(f"set-diverged:{name}", complaint))
-        elif outcome.code != EXIT_LOCKED:
+        elif outcome.code not in (EXIT_LOCKED, ENDED_BY_US):
             log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
             self._problem(ev.Problem(f"set-failed:{name}", complaint))
 

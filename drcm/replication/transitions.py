@@ -50,7 +50,8 @@ def unfit(record: Record, known: Generation | None) -> str:
     if record.pos is None or top is None:
         return "no complete copy yet"
     here = settled(record, record.pos)
-    if top.id in (record.pos.id, here and here.id) or (top.origin is not None and here == top.origin):
+    ungiven = top.origin is not None and here == top.origin and not top.started
+    if top.id in (record.pos.id, here and here.id) or ungiven:
         return ""
     own = record.generation(record.pos.id)
     return (

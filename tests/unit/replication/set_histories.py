@@ -96,13 +96,15 @@ class World:
             source.record = transitions.complete_run(source.record, target, run)
         return found.kind
 
-    def promote(self, name: str, heard: set[str]) -> bool:
+    def promote(self, name: str, heard: set[str], accept_loss: bool = False) -> bool:
         """By the newest head among the nodes heard and its own; False where it is not eligible."""
         node = self.nodes[name]
         heads = [self.nodes[one].record.newest for one in sorted(heard | {name}, key=lambda one: one != name)]
         known = max((one for one in heads if one is not None), key=lambda one: one.n, default=None)
         try:
-            node.record = transitions.promote(node.record, known, self.new_id(), primary="A")
+            node.record = transitions.promote(
+                node.record, known, self.new_id(), primary="A", accept_loss=accept_loss
+            )
         except RoleError:
             return False
         return True

@@ -49,10 +49,16 @@ def test_promote() -> None:
 
 
 def test_promote_at_the_origin_of_the_known() -> None:
-    """A copy where the known generation began goes on after it, with a higher number (R11)."""
-    after = transitions.promote(BACKUP, replace(G6, writer="C"), "g7", primary="A")
+    """A copy where a generation began that never started goes on after it, with a higher number."""
+    after = transitions.promote(BACKUP, replace(G6, writer="C", started=False), "g7", primary="A")
     assert [one.id for one in after.chain] == ["g7", "g6", "g5"]
     assert after.head.origin == at("g5", "40-aa")
+
+
+def test_promote_at_the_origin_of_one_that_started() -> None:
+    """Its writer may have gone on for days: this copy waits for it, or for a person (R11)."""
+    with pytest.raises(RoleError, match="behind a whole generation"):
+        transitions.promote(BACKUP, replace(G6, writer="C", started=True), "g7", primary="A")
 
 
 @pytest.mark.parametrize("pos", [at("g5", "39-aa"), at("g4", "9-aa")])
@@ -127,7 +133,8 @@ def test_work_after_start_is_kept_when_skipped() -> None:
     world.work("B")
     world.hear("C", "B")
     world.nodes["C"].record = replace(world.nodes["C"].record, pos=world.nodes["B"].record.head.origin)
-    assert world.promote("C", {"B"})
+    assert not world.promote("C", {"B"})
+    assert world.promote("C", {"B"}, accept_loss=True)
     world.start("C")
     assert world.verdict("C", "B").kind is VerdictKind.AHEAD
 
