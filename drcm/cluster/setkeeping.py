@@ -190,6 +190,15 @@ class SetKeeping:
         await self._look(self.cluster.set(name))
         self.feed(ev.HeadStored(name, head))
 
+    async def _store_given(self, name: str, head: Head) -> None:
+        """A gift stands from the record on (table, row 4): no error may lead back to serving here."""
+        while True:
+            try:
+                return await self._store_own(name, head)
+            except DrcmError as error:
+                log.error("%s: generation %d could not be stored yet: %s", name, head.n, error)
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def _go_alone(self, name: str) -> None:
         try:
             record = await self._work(
@@ -221,7 +230,7 @@ class SetKeeping:
                     new_id = os.urandom(8).hex()
                     record = await self._work(custody.give, self.paths, sync_set, self.me, action.to, new_id)
                     head = head_of(record.head)
-                    await self._store_own(action.name, head)
+                    await self._store_given(action.name, head)
         except DrcmError as error:
             self.feed(ev.StepDone(action.group, action.op, str(error)))
             return
