@@ -1,0 +1,221 @@
+"""Starting and stopping what a node holds, with the real agents in a namespace of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_cluster import CONFIG, cluster_of
+
+from drcm import clock
+from drcm.cluster import events as ev
+from drcm.cluster.agents.address import AddressAgent
+from drcm.cluster.lease_file import LeaseFile
+from drcm.cluster.members import Members
+from drcm.cluster.spec import build_groups
+
+IP = "10.9.0.100"
+WEB, CRON = ("a/ip:web", "ip:web"), ("a/cron:system", "cron:system")
+
+
+class Stage:
+    """Members of node a, and what they told the engine."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.crontab = folder / "cron.d" / "system"
+        self.crontab.parent.mkdir()
+        (folder / "system").write_text("* * * * * root true\n")
+        rows = text.replace(
+            "/etc/drcm/crontabs/system_crons, /etc/cron.d", f"{folder}/system, {folder}/cron.d"
+        )
+        self.cluster = cluster_of(rows)
+        self.told: list[ev.Event] = []
+        self.lease = clock.now() + 3600
+        self.held = folder / "held.json"
+        self.members = Members(
+            self.cluster,
+            self.cluster.node("a"),
+            self.told.append,
+            LeaseFile(folder / "lease"),
+            lambda key: self.lease,
+        )
+
+    def start(self, group: str, member: str, op: int = 1) -> None:
+        self.members.start(ev.StartMember(group, member, op, handed=True))
+
+    def stop(self, group: str, member: str, op: int = 2, urgent: bool = False) -> None:
+        self.members.stop(ev.StopMember(group, member, op, urgent))
+
+    async def tells(self, kind: type[ev.Event], count: int = 1) -> Any:
+        async with asyncio.timeout(10):
+            while len(found := [event for event in self.told if isinstance(event, kind)]) < count:
+                await asyncio.sleep(0.005)
+        return found[-1]
+
+    def run(self, story: Callable[[], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await story()
+            tasks = [m.task for m in self.members.running.values() if m.task]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for agent in [member.agent for member in self.members.running.values()]:
+                if isinstance(agent, AddressAgent):
+                    agent.let_go()  # its socket is the daemon's for as long as it lives
+
+        asyncio.run(asyncio.wait_for(whole(), 20))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, lan: Any) -> Stage:
+    return Stage(tmp_path, CONFIG)
+
+
+def test_start_and_stop(stage: Stage, lan: Any) -> None:
+    """The address is on the interface, the crontab in its place; the keeper's list follows."""
+
+    async def story() -> None:
+        stage.start(*WEB)
+        assert json.loads(stage.held.read_text())[0]["ip"] == IP  # before the start, not after
+        assert await stage.tells(ev.MemberStarted) == ev.MemberStarted(*WEB, 1)
+        assert IP in lan.addresses()
+        stage.start(*CRON, op=5)
+        assert await stage.tells(ev.MemberStarted, 2) == ev.MemberStarted(*CRON, 5)
+        assert stage.crontab.exists()
+        assert len(json.loads(stage.held.read_text())) == 2
+        stage.stop(*CRON, op=6)
+        assert await stage.tells(ev.MemberStopped) == ev.MemberStopped(*CRON, 6)
+        stage.stop(*WEB, op=7)
+        assert await stage.tells(ev.MemberStopped, 2) == ev.MemberStopped(*WEB, 7)
+
+    stage.run(story)
+    assert not stage.crontab.exists()
+    assert IP not in lan.addresses()
+    assert json.loads(stage.held.read_text()) == []
+    assert stage.members.running == {}
+
+
+def test_what_cannot_start_says_why(stage: Stage, lan: Any) -> None:
+    """The reason is the agent's; the member is not up, but what may be there is still released."""
+    lan.here("ip link set va down")
+
+    async def story() -> None:
+        stage.start(*WEB)
+        event = await stage.tells(ev.MemberStarted)
+        assert "interface va is down" in event.error
+        assert not stage.members.running[WEB].up
+        assert len(json.loads(stage.held.read_text())) == 1
+        stage.stop(*WEB)
+        assert (await stage.tells(ev.MemberStopped)).error == ""
+
+    stage.run(story)
+    assert json.loads(stage.held.read_text()) == []
+
+
+def test_no_start_after_the_lease(stage: Stage, lan: Any) -> None:
+    """A daemon that was late puts nothing back: rule 3."""
+    stage.lease = clock.now() - 0.1
+
+    async def story() -> None:
+        stage.start(*WEB)
+        assert (await stage.tells(ev.MemberStarted)).error
+
+    stage.run(story)
+    assert IP not in lan.addresses()
+
+
+def test_a_stop_overtakes_a_start(stage: Stage, lan: Any) -> None:
+    """It ends the start that is under way (here: an address being asked for), and leaves nothing."""
+
+    async def story() -> None:
+        stage.members.start(ev.StartMember(*WEB, 1, handed=False))
+        await asyncio.sleep(0.01)
+        stage.stop(*WEB)
+        assert await stage.tells(ev.MemberStopped) == ev.MemberStopped(*WEB, 2)
+        assert not [event for event in stage.told if isinstance(event, ev.MemberStarted)]
+
+    stage.run(story)
+    assert IP not in lan.addresses()
+    assert stage.members.running == {}
+
+
+def test_stopping_what_is_not_known(stage: Stage, lan: Any) -> None:
+    """After a restart the daemon knows of nothing; what runs is stopped all the same."""
+    lan.here(f"ip address add {IP}/24 dev va")
+
+    async def story() -> None:
+        stage.stop(*WEB)
+        assert (await stage.tells(ev.MemberStopped)).error == ""
+
+    stage.run(story)
+    assert IP not in lan.addresses()
+
+
+def test_strays_are_stopped_first(stage: Stage, lan: Any) -> None:
+    """Rule 4: what runs here without a lease is stopped, but for kinds that are kept."""
+    groups = build_groups(stage.cluster)
+
+    async def up() -> None:
+        stage.start(*WEB)
+        stage.start(*CRON)
+        await stage.tells(ev.MemberStarted, 2)
+
+    stage.run(up)
+    stage.members.running.clear()
+    asyncio.run(stage.members.release_strays(groups, frozenset({"cron"})))
+    assert IP not in lan.addresses()
+    assert stage.crontab.exists()
+    asyncio.run(stage.members.release_strays(groups, frozenset()))
+    assert not stage.crontab.exists()
+
+
+def test_watching(tmp_path: Path, lan: Any) -> None:
+    """What somebody removes comes back; what can't be mended is told to the engine."""
+    stage = Stage(tmp_path, CONFIG.replace("node_crontabs", "ipaddrs_check = 1\nnode_crontabs"))
+
+    async def story() -> None:
+        stage.start(*WEB)
+        await stage.tells(ev.MemberStarted)
+        lan.here(f"ip address delete {IP}/24 dev va")
+        async with asyncio.timeout(5):
+            while IP not in lan.addresses():
+                await asyncio.sleep(0.02)
+        lan.here("ip link set va down")
+        event = await stage.tells(ev.MemberFailed)
+        assert (event.group, event.member) == WEB
+        assert "down" in event.reason
+        assert not stage.members.running[WEB].up
+
+    stage.run(story)
+
+
+def test_renewing_gives_the_address_its_lifetime_again(stage: Stage, lan: Any) -> None:
+    """HISTORIES E7: the kernel drops it by itself; only groups with a lease are renewed."""
+
+    def lifetime() -> int:
+        line = next(line for line in lan.addresses().splitlines() if IP in line)
+        return int(line.split("valid_lft ")[1].split("sec")[0])
+
+    async def story() -> None:
+        stage.start(*WEB)
+        await stage.tells(ev.MemberStarted)
+        assert lifetime() <= 2
+        async with asyncio.timeout(5):
+            while lifetime() > 1:
+                await asyncio.sleep(0.02)
+        stage.members.renew(("a/other",))
+        assert lifetime() <= 1
+        stage.members.renew((WEB[0],))
+        assert lifetime() == 2
+
+    stage.run(story)
+
+
+def test_addresses_of_a_group(stage: Stage) -> None:
+    """What is probed while a node is silent: its floating addresses, nothing else."""
+    found = [a.ip for group in build_groups(stage.cluster) for a in stage.members.addresses(group)]
+    assert found == [IP]
