@@ -26,6 +26,7 @@ class Lookout:
         self._nothing_held_since: float | None = None
         self._probed_at = float("-inf")
         self._diverged: dict[str, float] = {}  # since when
+        self._rivals: dict[str, str] = {}  # whose copy it is that diverged
         self._marked: set[str] = set()
         self._other_config: dict[str, float] = {}  # since when
 
@@ -70,8 +71,9 @@ class Lookout:
         other = diverged(engine.heads, beats.values(), name)
         view = engine.views.get(name)
         if not other or view is None:
-            self._end_divergence(name)
+            self._no_divergence(name, now)
             return
+        self._rivals[name] = other
         text = f"DIVERGED: {me} and {other} both wrote {name} without each other; no sync either way"
         if name not in self._diverged:
             self._diverged[name] = now
@@ -81,10 +83,16 @@ class Lookout:
             self._marked.add(name)
             engine.emit(ev.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
 
-    def _end_divergence(self, name: str) -> None:
+    def _no_divergence(self, name: str, now: float) -> None:
+        """None is seen; that the other node is dead does not end one."""
+        rival = self._rivals.get(name, "")
+        if rival in self.engine.membership.peers and not self.engine.membership.is_heard(rival, now):
+            self._diverged[name] = now
+            return
         if name in self._diverged:
             self.engine.emit(ev.Problem(f"set-diverged:{name}", f"{name} is one again", over=True))
         self._diverged.pop(name, None)
+        self._rivals.pop(name, None)
         self._marked.discard(name)
 
     def _is_to_be_marked(self, group: Group, name: str, view: SetView, other: Beat) -> bool:

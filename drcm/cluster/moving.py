@@ -14,6 +14,8 @@ from drcm.cluster.spec import Group
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
+IN_DOUBT = "in doubt"  # so begins what only a person resolves; the rest a pass mends
+
 
 class Moving:
     """The hand-overs of one node. `stop(holding, now)` carries on with stopping."""
@@ -51,7 +53,8 @@ class Moving:
             return f"{home} has another cm.cfg: nothing moves between unequal configs"
         if group.key in peer.beat.declines:
             return f"{home} declines: {peer.beat.declines[group.key]}"
-        return ""
+        doubts = (peer.beat.sets[name].problem for name in group.sets if name in peer.beat.sets)
+        return next((f"{home}: {doubt}" for doubt in doubts if doubt.startswith(IN_DOUBT)), "")
 
     def _hand_over_leaving(self, holding: Holding, now: float) -> None:
         """A leaving node hands its sets over; what has none it just stops and releases."""
