@@ -80,6 +80,8 @@ class Stage(World):
                 self.say(name, f"{set_name}: {'last' if last else 'bulk'} pass to {to}")
             case ev.Intend(_, set_name, to):
                 self.say(name, f"{set_name}: intent to give it to {to}")
+            case ev.Prepare(_, set_name, to):
+                self.say(name, f"{set_name}: last pass to {to} stands ready")
             case ev.DropIntent(_, set_name):
                 self.say(name, f"{set_name}: intent dropped")
             case ev.MarkDiverged(set_name, why):
