@@ -44,7 +44,7 @@ class Care:
         self.holdings: dict[GroupKey, Holding] = {}
         self.reasons: dict[GroupKey, str] = {}  # the newest decision on each group, in an operator's words
         self._unfit: dict[GroupKey, str] = {}
-        self._told: dict[GroupKey, str] = {}  # of what makes this node unfit
+        self._told: dict[GroupKey, str] = {}  # why it is not taken
         self._failed: dict[GroupKey, Refusal] = {}
         self._orphaned: dict[GroupKey, float] = {}
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
@@ -155,6 +155,7 @@ class Care:
             self.moving.succeeded(group.key)
         if situation.known_holder(group, now) or now < engine.ledger.silent_until:
             self._orphaned.pop(group.key, None)
+            self._told.pop(group.key, None)
         else:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._orphaned.get(group.key, now), now)
@@ -165,8 +166,9 @@ class Care:
         if group.key in self._failed or now < self._withdrawn.get(group.key, now):
             return
         hopeless = engine.court().hopeless(now)
-        if verdict.claim and hopeless:
+        if hopeless and engine.spec.me in group.candidates and group.key in self._orphaned:
             self._say(group.key, hopeless)
+            self._tell(group.key, hopeless, now)
         elif verdict.claim and not self._address_answers(group, now):
             self._drive(self._claim(group, verdict.reason, now), now)
 
@@ -175,8 +177,12 @@ class Care:
         self._unfit.pop(key, None)
         if why:
             self._unfit[key] = why
+            self._tell(key, why, now)
+
+    def _tell(self, key: GroupKey, why: str, now: float) -> None:
+        """Once, when nobody has held it for T_dead."""
         lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
-        if why and lasting and why != self._told.get(key):
+        if lasting and why != self._told.get(key):
             self._told[key] = why
             self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
 
@@ -186,6 +192,7 @@ class Care:
         for peer in peers.values():
             if peer.name in group.candidates and peer.answered_at and now - peer.answered_at < fresh:
                 self._say(group.key, f"{peer.name} is not heard, but its addresses answer: no takeover")
+                self._tell(group.key, f"{peer.name} is not heard, but its addresses answer: it lives", now)
                 return True
         return False
 

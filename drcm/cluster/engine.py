@@ -158,7 +158,7 @@ class Engine:
 
     def _head_stored(self, event: ev.HeadStored, now: float) -> None:
         known = self.heads.get(event.name)
-        if known is None or event.head.n >= known.n:
+        if known is None or (event.head.n, event.head.started) >= (known.n, known.started):
             self.heads[event.name] = event.head
         if self._storing.get(event.name) == event.head:
             del self._storing[event.name]

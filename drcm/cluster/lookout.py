@@ -42,15 +42,23 @@ class Lookout:
     def _watch_nodes(self, now: float) -> None:
         dead = set(self.engine.membership.unheard(now))
         speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
-        silence = self.engine.spec.dead_seconds
         for name in sorted(dead - self._dead):
-            self.engine.emit(ev.Note(name, f"not heard for {silence:.1f} s: dead", "warning"))
+            text = self._end_of(name, now)
+            self.engine.emit(ev.Note(name, text, "warning"))
             if speaks:
-                self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} does not answer"))
+                self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name}: {text}"))
         for name in sorted(self._dead - dead):
             self.engine.emit(ev.Note(name, "heard again"))
             self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
         self._dead = dead
+
+    def _end_of(self, name: str, now: float) -> str:
+        membership = self.engine.membership
+        if membership.is_gone(name, now):
+            return "has left: it was stopped"
+        if membership.peers[name].heard_at is None:
+            return "not heard since this node started: dead"
+        return f"not heard for {self.engine.spec.dead_seconds:.1f} s: dead"
 
     def _watch_configs(self, now: float) -> None:
         """A node with another cm.cfg for longer than an edit takes (PEERS 58)."""
