@@ -317,15 +317,14 @@ class Daemon:
 
     def reload(self) -> str:
         """Read cm.cfg again; the old one is kept where the new one has errors. What was done, in words."""
-        from drcm.config.load import load_config
-
-        loaded = load_config(self.paths.config)
-        if loaded.cluster is None:
-            faults = "; ".join(str(fault) for fault in loaded.faults)
+        try:
+            cluster = require_config(self.paths.config)
+            me = this_node(cluster, self.me.name)
+        except ConfigError as error:
+            faults = error.what.replace("\n", "; ")
             log.error("cm.cfg was not taken, the old one stays: %s", faults)
             return f"not taken, the old one stays: {faults}"
-        self.cluster = loaded.cluster
-        self.me = loaded.cluster.node(self.me.name)
+        self.cluster, self.me = cluster, me
         self.members.cluster, self.members.node = self.cluster, self.me
         self.sets.reconfigure(self.cluster)
         self._addresses = {node.name: node.keep_alive_ip for node in self.cluster.voters}
@@ -386,15 +385,16 @@ async def _run(cluster: Cluster, me: Node, keys: Keys, here: Paths) -> int:
     return await Daemon(cluster, me, keys, here).run()
 
 
-def this_node(cluster: Cluster) -> Node:
-    """The [CM_NODE] of the host that this runs on."""
+def this_node(cluster: Cluster, name: str = "") -> Node:
+    """The [CM_NODE] of the host that this runs on; with `name` only if it is still called that."""
     hostname = socket.gethostname()
     for node in cluster.voters:
-        if node.hostname == hostname:
+        if node.hostname == hostname and name in ("", node.name):
             return node
-    known = ", ".join(node.hostname for node in cluster.voters)
+    known = ", ".join(f"{node.name} ({node.hostname})" for node in cluster.voters)
+    wanted = f"[CM_NODE] {name}".strip()
     raise ConfigError(
-        f"{cluster.path}: no active [CM_NODE] has hostname = {hostname} (uname -n); it has: {known}",
+        f"{cluster.path}: no active {wanted} has hostname = {hostname} (uname -n); it has: {known}",
         "Add the node, or correct its hostname, on every node alike.",
         EXIT_CONFIG,
     )
