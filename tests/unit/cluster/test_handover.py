@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_cluster import IP_GROUP, SET_GROUP
 
-from drcm.cluster.events import DropIntent, Give, Intend, Pass, StepDone
+from drcm.cluster.events import DropIntent, Give, Intend, Pass, Prepare, StepDone
 from drcm.cluster.handover import LAST_PASS, LONGEST_BACKOFF, QUICK_PASS, Handover, Step, backoff
 from drcm.cluster.messages import Head
 from drcm.cluster.spec import Group
 
 HEAD = Head(2, "g2", "b", "g1", "7-aa")
 TWO_SETS = Group("a/set:one", "a", ("a", "b"), ("set:one", "set:two", "ip:web"))
-ORDER = [Step.BULK, Step.INTEND, Step.STOPPING, Step.LAST, Step.GIVE, Step.AGREEING]
+ORDER = [Step.BULK, Step.INTEND, Step.PREPARE, Step.STOPPING, Step.LAST, Step.GIVE, Step.AGREEING]
 
 
 def handover(group: Group = SET_GROUP, **fields: bool) -> Handover:
@@ -26,7 +26,7 @@ def handover(group: Group = SET_GROUP, **fields: bool) -> Handover:
 def do(attempt: Handover, error: str = "", seconds: float = 1.0) -> str:
     """Let the next action of this step end; its words."""
     (action,) = attempt.next_action(count(1).__next__)
-    assert isinstance(action, Pass | Intend | Give | DropIntent)
+    assert isinstance(action, Pass | Intend | Prepare | Give | DropIntent)
     assert attempt.next_action(count(5000).__next__) == []  # one thing at a time
     head = HEAD if isinstance(action, Give) and not error else None
     assert attempt.step_done(StepDone(action.group, action.op, error, seconds, head), 11.0)
@@ -46,11 +46,13 @@ def advance(attempt: Handover, to: Step) -> None:
 @pytest.mark.parametrize(
     ("group", "words"),
     [
-        (SET_GROUP, ["Pass data", "Intend data", "Pass data last", "Give data"]),
+        (SET_GROUP, ["Pass data", "Intend data", "Prepare data", "Pass data last", "Give data"]),
         (
             TWO_SETS,
-            ["Pass one", "Pass two", "Intend one", "Intend two", "Pass one last", "Pass two last",
-             "Give one", "Give two"],
+            [
+                *("Pass one", "Pass two", "Intend one", "Intend two", "Prepare one", "Prepare two"),
+                *("Pass one last", "Pass two last", "Give one", "Give two"),
+            ],
         ),
     ],
 )  # fmt: skip
@@ -70,7 +72,7 @@ def test_steps(group: Group, words: list[str]) -> None:
     assert attempt.given == dict.fromkeys(group.sets, HEAD)
 
 
-@pytest.mark.parametrize("step", [Step.BULK, Step.INTEND, Step.LAST, Step.GIVE])
+@pytest.mark.parametrize("step", [Step.BULK, Step.INTEND, Step.PREPARE, Step.LAST, Step.GIVE])
 @pytest.mark.parametrize("group", [SET_GROUP, TWO_SETS])
 def test_a_failure_at_any_step_drops_the_intent(step: Step, group: Group) -> None:
     """Of every set, also where only one of them failed; then the services start again."""
@@ -117,7 +119,8 @@ def test_one_slow_set_means_another_round_for_all() -> None:
 @pytest.mark.parametrize(
     ("step", "droppable"),
     [
-        (Step.BULK, True), (Step.INTEND, True), (Step.STOPPING, True), (Step.LAST, True),
+        (Step.BULK, True), (Step.INTEND, True), (Step.PREPARE, True),
+        (Step.STOPPING, True), (Step.LAST, True),
         (Step.GIVE, False), (Step.AGREEING, False), (Step.DROPPING, False),
     ],
 )  # fmt: skip
