@@ -1,0 +1,165 @@
+"""What a node notices of the others: deaths, other configs, divergence, silent machines; its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
+
+from drcm.cluster import events as ev
+from drcm.cluster.engine import Beginning, Engine
+from drcm.cluster.lookout import CONFIG_GRACE, LEAVE_LINGER
+from drcm.cluster.messages import Echo, Head, HoldState, SetView
+
+HEAD = Head(2, "g2", "a", "g1", "5-aa", started=True)
+RIVAL = Head(2, "g2b", "b", "g1", "5-aa", started=True)
+
+
+class Node:
+    """Node a at 100.0 of its clock, with peers that say what they are told to."""
+
+    def __init__(self, voters: str = "abc", **changes: Any) -> None:
+        self.now = 100.0
+        spec = spec_of("a", voters, **{"groups": (IP_GROUP,), **changes})
+        self.engine = Engine(spec, boot_of("a"), self.now, Beginning(machine_booted=False))
+        self.numbers = 0
+        self.seen: list[ev.Action] = []
+        self.feed(ev.Tick())
+
+    def feed(self, event: ev.Event) -> None:
+        self.seen += self.engine.handle(event, self.now)
+
+    def hear(self, name: str, **said: Any) -> None:
+        self.numbers += 1
+        echo = {"a": Echo(self.engine.boot, self.engine.membership.number)}
+        beat = beat_of(name, self.numbers, echo=echo, **{"uptime": 1000.0, "digest": "same", **said})
+        self.feed(ev.BeatHeard(beat))
+
+    def live(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
+        """Go on in steps of 0.1 s; `each` says what the others say meanwhile."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.1
+            each()
+            self.feed(ev.Tick())
+
+    def saw(self, kind: type[ev.Action]) -> list[Any]:
+        found = [action for action in self.seen if isinstance(action, kind)]
+        self.seen = [action for action in self.seen if not isinstance(action, kind)]
+        return found
+
+    def problems(self, about: str) -> list[tuple[str, bool]]:
+        return [(p.key, p.over) for p in self.saw(ev.Problem) if p.key.startswith(about)]
+
+
+def test_a_death_is_told_once_and_so_is_the_return() -> None:
+    """One alert opens, one closes it; nothing is repeated while it lasts."""
+    node = Node()
+    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    assert node.problems("node-dead") == []
+    node.live(3 * DEAD, lambda: node.hear("c"))
+    assert node.problems("node-dead") == [("node-dead:b", False)]
+    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    assert node.problems("node-dead") == [("node-dead:b", True)]
+
+
+@pytest.mark.parametrize(("me_is_first", "told"), [(True, 1), (False, 0)])
+def test_only_the_first_of_the_living_tells(me_is_first: bool, told: int) -> None:
+    """Of three nodes that miss one, one alerts."""
+    node = Node("abc" if me_is_first else "cab")
+    heard = "b" if me_is_first else "c"
+    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    node.live(2 * DEAD, lambda: node.hear(heard))
+    assert len(node.problems("node-dead")) == told
+
+
+def test_another_config_is_told_after_a_while() -> None:
+    """An edit on two nodes takes its time; then somebody is told, and told again when it is over."""
+    node = Node("ab")
+    node.live(CONFIG_GRACE - 1, lambda: node.hear("b", digest="other"))
+    assert node.problems("config-differs") == []
+    node.live(2, lambda: node.hear("b", digest="other"))
+    assert set(node.problems("config-differs")) == {("config-differs:b", False)}
+    node.live(0.3, lambda: node.hear("b"))
+    assert node.problems("config-differs") == [("config-differs:b", True)]
+
+
+def diverged(holds_here: bool) -> Node:
+    node = Node("ab", groups=(SET_GROUP,))
+    node.feed(ev.HeadStored("data", HEAD))
+    node.feed(ev.SetLooked("data", SetView(2, "g2", "7-aa", writer=True, sole=False)))
+    if holds_here:
+        node.engine.care.adopt((SET_GROUP.key,), node.now + 3600, node.now)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("holds_here", "holds_there", "marked"),
+    [(True, False, False), (False, True, True), (False, False, False), (True, True, False)],
+)
+def test_divergence(holds_here: bool, holds_there: bool, marked: bool) -> None:
+    """Told at once; the copy that is not served is marked, after both have said what they hold."""
+    node = diverged(holds_here)
+    said: dict[str, Any] = {
+        "heads": {"data": RIVAL},
+        "sets": {"data": SetView(2, "g2b", "7-bb", True, False)},
+    }
+    said["claims"] = {SET_GROUP.key: HoldState.RUNNING} if holds_there else {}
+    said["grants"] = {} if holds_there else {SET_GROUP.key: "a"}
+    node.live(0.2, lambda: node.hear("b", **said))
+    assert ("set-diverged:data", False) in node.problems("set-diverged")
+    assert node.saw(ev.MarkDiverged) == []
+    node.live(DEAD + 0.5, lambda: node.hear("b", **said))
+    assert len(node.saw(ev.MarkDiverged)) == (1 if marked else 0)
+    node.live(1, lambda: node.hear("b", **{**said, "heads": {"data": HEAD}}))
+    assert ("set-diverged:data", True) in node.problems("set-diverged")
+
+
+def test_a_silent_machine_is_probed() -> None:
+    """HISTORIES E16: from half of T_dead on, once an interval, the addresses that it held."""
+    node = Node("ab")
+    node.live(1, lambda: node.hear("b", claims={KEY: HoldState.RUNNING}))
+    assert node.saw(ev.ProbeAddresses) == []
+    node.live(DEAD / 2 + 0.35)
+    probes = node.saw(ev.ProbeAddresses)
+    assert probes[0] == ev.ProbeAddresses("b", (KEY,))
+    assert 2 <= len(probes) <= 5
+
+
+def test_with_a_majority_nobody_is_probed() -> None:
+    """There the grants decide."""
+    node = Node("abc")
+    node.live(1, lambda: (node.hear("b", claims={KEY: HoldState.RUNNING}), node.hear("c"))[0])
+    node.live(DEAD, lambda: node.hear("c"))
+    assert node.saw(ev.ProbeAddresses) == []
+
+
+def test_leaving_lingers() -> None:
+    """With nothing held it still grants what it released for a few beats; then it has left, not before."""
+    node = Node("ab")
+    node.feed(ev.Leave())
+    node.live(LEAVE_LINGER * 0.1 - 0.2)
+    assert node.saw(ev.Left) == []
+    node.live(0.4)
+    assert node.saw(ev.Left)
+    assert node.engine.beat is not None
+    assert node.engine.beat.leaving
+
+
+def test_who_holds_does_not_leave() -> None:
+    """First everything is stopped."""
+    node = Node("ab")
+    node.engine.care.adopt((KEY,), node.now + 3600, node.now)
+    holding = node.engine.care.holdings[KEY]
+    holding.started = ["ip:web"]
+    node.feed(ev.Leave())
+    node.live(2)
+    assert node.saw(ev.Left) == []
+    (stop,) = node.saw(ev.StopMember)
+    node.feed(ev.MemberStopped(KEY, "ip:web", stop.op))
+    node.live(1)
+    assert node.saw(ev.Left)
+    assert replace(IP_GROUP).key not in node.engine.care.holdings
