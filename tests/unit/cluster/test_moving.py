@@ -1,0 +1,159 @@
+"""When a running group is handed on: home again when that is ready for it, away when this node leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from small_cluster import DEAD, IP_GROUP, SET_GROUP, beat_of, boot_of, spec_of
+
+from drcm.cluster import events as ev
+from drcm.cluster.engine import Beginning, Engine
+from drcm.cluster.handover import Step
+from drcm.cluster.messages import Echo, Head, HoldState, SetView
+from drcm.cluster.spec import Group
+
+HEAD = Head(2, "g2", "b", "g1", "5-aa", started=True)
+SETTLED = DEAD + 0.2
+
+
+class Backup:
+    """Node b, which runs a's group; what a says is the test's to choose."""
+
+    def __init__(self, group: Group, **changes: Any) -> None:
+        self.now, self.group, self.numbers = 100.0, group, 0
+        self.seen: list[ev.Action] = []
+        spec = spec_of("b", "ab", groups=(group,), **changes)
+        self.engine = Engine(spec, boot_of("b"), self.now, Beginning(machine_booted=False))
+        if group.sets:
+            self.feed(ev.HeadStored("data", HEAD))
+            self.feed(ev.SetLooked("data", SetView(2, "g2", "7-aa", writer=True, sole=False)))
+        self.engine.care.adopt((group.key,), self.now + 3600, self.now)
+        self.holding.started = list(group.members)
+        self.holding.enter(HoldState.RUNNING, self.now)
+
+    @property
+    def holding(self) -> Any:
+        return self.engine.care.holdings[self.group.key]
+
+    def feed(self, event: ev.Event) -> None:
+        self.seen += self.engine.handle(event, self.now)
+
+    def live(self, seconds: float, **said: Any) -> None:
+        """Steps of 0.1 s, in each of which a says the same."""
+        end = self.now + seconds
+        while self.now < end - 0.05:
+            self.now += 0.1
+            self.numbers += 1
+            echo = {"b": Echo(self.engine.boot, self.engine.membership.number)}
+            view = SetView(2, "g2", "7-aa", writer=False, sole=False)
+            values: dict[str, Any] = {"digest": "same", "uptime": 1000.0, "sets": {"data": view}, **said}
+            values.setdefault("grants", {self.group.key: "b"})
+            self.feed(ev.BeatHeard(beat_of("a", self.numbers, echo=echo, **values)))
+            self.feed(ev.Tick())
+
+    def saw(self, kind: type[ev.Action]) -> list[Any]:
+        found = [action for action in self.seen if isinstance(action, kind)]
+        self.seen = [action for action in self.seen if not isinstance(action, kind)]
+        return found
+
+    @property
+    def moving(self) -> bool:
+        return self.holding.handover is not None
+
+
+@pytest.mark.parametrize("group", [IP_GROUP, SET_GROUP])
+def test_home_is_given_time_to_settle(group: Group) -> None:
+    """It must have been back for a T_dead and two intervals; then the move begins by itself."""
+    backup = Backup(group)
+    backup.live(SETTLED - 0.2)
+    assert not backup.moving
+    assert "has been back for less" in backup.engine.care.reasons[group.key]
+    backup.live(0.6)
+    assert backup.moving
+    assert bool(backup.saw(ev.Pass)) is bool(group.sets)
+    assert bool(backup.saw(ev.StopMember)) is not bool(group.sets)  # what has no files just stops
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "reason"),
+    [
+        ({}, {"digest": "other"}, "another cm.cfg"),
+        ({}, {"declines": {SET_GROUP.key: "no tree"}}, "a declines: no tree"),
+        ({"failback": False}, {}, ""),
+    ],
+)
+def test_not_while_home_is_not_ready(changes: dict[str, Any], said: dict[str, Any], reason: str) -> None:
+    """The reason is what --explain shows; with failback = manual nothing moves at all."""
+    backup = Backup(SET_GROUP, **changes)
+    backup.live(3 * SETTLED, **said)
+    assert not backup.moving
+    assert reason in backup.engine.care.reasons[SET_GROUP.key]
+
+
+def test_a_failed_attempt_is_tried_again_later() -> None:
+    """The services go on; after 5 s the next, after its failure 10 s."""
+    backup = Backup(SET_GROUP)
+    backup.live(SETTLED + 0.4)
+    for wait in (5.0, 10.0):
+        (bulk,) = backup.saw(ev.Pass)
+        backup.feed(ev.StepDone(SET_GROUP.key, bulk.op, "no route"))
+        (drop,) = backup.saw(ev.DropIntent)
+        backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
+        backup.live(1.0)
+        assert (backup.moving, backup.holding.state) == (False, HoldState.RUNNING)
+        assert backup.saw(ev.StopMember) == []
+        backup.live(wait - 2.0)
+        assert not backup.moving
+        backup.live(1.5)
+        assert backup.moving
+
+
+def test_a_taker_that_falls_silent_ends_the_attempt() -> None:
+    """Before the gift everything can be taken back."""
+    backup = Backup(SET_GROUP)
+    backup.live(SETTLED + 0.4)
+    assert backup.holding.handover.step is Step.BULK
+    backup.now += DEAD / 2
+    backup.feed(ev.Tick())
+    backup.now += DEAD / 2 + 0.1
+    backup.feed(ev.Tick())
+    assert backup.holding.handover.step is Step.DROPPING
+    assert "a is not heard" in backup.holding.handover.error
+
+
+@pytest.mark.parametrize(
+    ("group", "said", "handed"),
+    [
+        (SET_GROUP, {}, True),
+        (SET_GROUP, {"sets": {}}, False),
+        (SET_GROUP, {"sets": {"data": SetView(2, "g2", "", False, False, problem="no tree")}}, False),
+        (SET_GROUP, {"leaving": True}, False),
+        (SET_GROUP, {"digest": "other"}, False),
+        (IP_GROUP, {}, False),
+    ],
+)
+def test_leaving(group: Group, said: dict[str, Any], handed: bool) -> None:
+    """Sets are handed over where the other can take them; what has no taker, or no files, just stops."""
+    backup = Backup(group, failback=False)
+    backup.live(SETTLED + 0.4, **said)
+    backup.feed(ev.Leave())
+    assert backup.moving is handed
+    assert bool(backup.saw(ev.Pass)) is handed
+    assert bool(backup.saw(ev.StopMember)) is not handed
+
+
+def test_leave_sync_bounds_the_hand_over() -> None:
+    """A leaving node does not wait for ever: it says what may not have been sent, and stops."""
+    backup = Backup(SET_GROUP, failback=False, leave_sync=3.0)
+    backup.live(SETTLED + 0.4)
+    backup.feed(ev.Leave())
+    (bulk,) = backup.saw(ev.Pass)
+    backup.live(3.3)
+    (drop,) = backup.saw(ev.DropIntent)
+    backup.feed(ev.StepDone(SET_GROUP.key, bulk.op))  # too late: it counts for nothing
+    backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
+    backup.live(0.2)
+    assert any(p.key == f"unsent:{SET_GROUP.key}" and not p.over for p in backup.saw(ev.Problem))
+    assert backup.holding.state is HoldState.STOPPING
+    assert backup.saw(ev.StopMember)
