@@ -59,7 +59,7 @@ class Care:
             group = self.engine.group(key)
             if group is not None and lease_until > now:
                 holding = self._claim(group, "this daemon was restarted and goes on", now)
-                holding.lease_until = lease_until
+                holding.lease_until, holding.adopted = lease_until, True
                 holding.enter(HoldState.STARTING, now)
 
     def reconfigure(self, now: float) -> None:

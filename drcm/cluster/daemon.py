@@ -113,8 +113,8 @@ class Daemon:
                 "going on from the daemon that ended: %s", ", ".join(self._begin.adopt) or "nothing held"
             )
         stored = roll_file.load(self.paths.roll)
-        for event in [*filter(None, [stored]), *self.sets.load()]:
-            self.feed(event)
+        durable = [*filter(None, [stored]), *self.sets.load()]
+        self._perform(self.engine.recall(durable, clock.now()))
         if not self._begin.resumes:
             await self.members.release_strays(self.engine.spec.groups, self.engine.spec.keeps)
         self.feed(ev.Tick())
@@ -167,13 +167,16 @@ class Daemon:
 
     def feed(self, event: ev.Event) -> None:
         """Give the engine an event, carry out its actions, come again at its deadline."""
-        for action in self.engine.handle(event, clock.now()):
-            self._perform_by_type[type(action)](action)
+        self._perform(self.engine.handle(event, clock.now()))
         self._grants.write(self.engine)
         if self._timer is not None:
             self._timer.cancel()
         wait = max(0.0, self.engine.deadline - clock.now())
         self._timer = self._loop.call_later(wait, self.feed, ev.Tick())
+
+    def _perform(self, actions: list[ev.Action]) -> None:
+        for action in actions:
+            self._perform_by_type[type(action)](action)
 
     def _on_datagram(self, datagram: bytes, sender: tuple[str, int]) -> None:
         opened = self._opener.open(datagram)

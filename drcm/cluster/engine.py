@@ -7,7 +7,7 @@ It does nothing by itself. The daemon performs the actions, feeds back what happ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +74,13 @@ class Engine:
         HANDLERS[type(event)](self, event, now)
         if not (isinstance(event, ev.BeatHeard) and self._nothing_new and now < self.deadline):
             self._pass(now)
+        return self._out
+
+    def recall(self, events: Iterable[ev.Event], now: float) -> list[ev.Action]:
+        """Take in what is durable here, before the first pass: nothing is decided on half of it."""
+        self._out = []
+        for event in events:
+            HANDLERS[type(event)](self, event, now)
         return self._out
 
     # --- what the parts share -----------------------------------------------------------------

@@ -49,6 +49,7 @@ class Holding:
     outlook: str = ""  # what is to come: why it stays, or where it goes
     handover: Handover | None = None
     lease_until: float = 0.0
+    adopted: bool = False  # a former daemon's: what is not started yet may run all the same
     handed: bool = False  # its former holder has said that it let go
 
     def enter(self, state: HoldState, now: float) -> None:
@@ -116,7 +117,8 @@ class Holding:
     ) -> None:
         """From here on it only goes down, but for kinds in `keep`. What was being started is stopped too."""
         order = {member: place for place, member in enumerate(self.group.members)}
-        up = {m for m in (*self.started, *self.pending) if m.partition(":")[0] not in keep}
+        maybe_up = self.group.members if self.adopted else (*self.started, *self.pending)
+        up = {member for member in maybe_up if member.partition(":")[0] not in keep}
         self.started = sorted(up, key=lambda member: order.get(member, len(order)))
         self.pending.clear()
         self.stop_reason, self.release_to, self.decline = reason, to, decline

@@ -36,6 +36,8 @@ class Life:
         self.world.engine_class = self.engine_class
         self.world.watch = self._check
         self._set_up()
+        stays_dead = self.strict and self.random.random() < 0.3
+        self.lost = self.random.choice(self.names) if stays_dead else ""  # does not come back when all heals
 
     @property
     def strict(self) -> bool:
@@ -98,6 +100,7 @@ class Life:
             self._cut_pair, self._cut_pair, self._cut_one_way, self._isolate, self._mend, self._mend,
             self._power_cut, self._power_on, self._power_on, self._kill_daemon, self._restart, self._restart,
             self._pause, self._pause_daemon, self._resume, self._resume, self._leave, self._refuse,
+            self._replay,
         ]  # fmt: skip
 
     def _one(self, wanted: Callable[[str], bool]) -> str:
@@ -171,6 +174,12 @@ class Life:
         if name and self.random.random() < 0.3:
             self.world.tell(name, ev.Leave())
 
+    def _replay(self) -> None:
+        name = self._one(self._up)
+        if name:
+            self.world.say("attacker", f"replays to {name} what was sent before its start")
+            self.world.replay(name)
+
     def _refuse(self) -> None:
         name = self.random.choice(self.names)
         machine = self.world.machines[name]
@@ -186,7 +195,9 @@ class Life:
             machine.refuses.clear()
             if machine.host_paused or machine.daemon_paused:
                 world.resume(name)
-            if not machine.powered:
+            if name == self.lost:
+                world.power_cut(name)
+            elif not machine.powered:
                 world.power_on(name)
             elif machine.engine is None or machine.left or machine.engine.leaving_since is not None:
                 machine.engine = None
@@ -226,6 +237,10 @@ class Life:
                 if member.startswith("set:"):
                     continue
                 holders = self.world.holders(group.key, member)
+                if self.lost and group.sets and not holders:
+                    continue  # only the lost node has the newest copy: the others wait for it
+                if group.home == self.lost and len(holders) == 1:
+                    continue
                 if holders != [group.home] and not (group.sets and diverged and len(holders) == 1):
                     return f"{group.key} {member} runs on {holders or 'no node'}"
         return ""

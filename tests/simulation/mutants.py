@@ -6,10 +6,11 @@ A mutant is a context manager that patches the engine's parts while lives are li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from drcm.cluster import care, engine, holding, lease, lookout, membership, placement
+from drcm.cluster.events import Lease
 from drcm.cluster.lease import NEVER, Permit, Word
 from drcm.cluster.messages import Beat, GroupKey
 
@@ -45,8 +46,15 @@ def word_ends_with_the_lease() -> Any:
 
 
 def forgets_on_restart() -> Any:
-    """The ledger is lost with the daemon."""
-    return patched(lease.Ledger, "restore", lambda self, words: None)
+    """A restarted daemon has lost its ledger, and calls dead at once whom it has not heard yet.
+
+    Either alone does no harm: who has just started calls nobody dead for a T_dead, by when every word
+    that was forgotten has ended.
+    """
+    stack = ExitStack()
+    stack.enter_context(patched(lease.Ledger, "restore", lambda self, words: None))
+    stack.enter_context(patched(membership.Membership, "_patience", lambda self: 0.0))
+    return stack
 
 
 def booted_machine_grants_at_once() -> Any:
@@ -88,17 +96,9 @@ def old_beats_count() -> Any:
     return patched(membership, "_is_newer", lambda newest, beat: True)
 
 
-def absent_is_released() -> Any:
-    """What a beat does not claim any more counts as released."""
-    former = lease.Ledger.hear
-
-    def hear(self: lease.Ledger, beat: Beat, heard_at: float, now: float) -> None:
-        for key in [k for k, word in self.words.items() if word.holder == beat.sender]:
-            if key not in beat.claims:
-                del self.words[key]
-        former(self, beat, heard_at, now)
-
-    return patched(lease.Ledger, "hear", hear)
+def lease_is_not_kept_outside() -> Any:
+    """No deadline is published: a daemon that hangs keeps what it holds."""
+    return patched(care.Care, "lease", lambda self, now: Lease(0.0, 0.0))
 
 
 def minority_suffices() -> Any:
@@ -168,7 +168,7 @@ def never_leaves() -> Any:
 
 UNSAFE: tuple[Mutant, ...] = (
     voter_grants_twice, word_ends_with_the_lease, forgets_on_restart, booted_machine_grants_at_once,
-    lease_counted_from_the_arrival, echo_without_boot, old_beats_count, absent_is_released,
+    lease_counted_from_the_arrival, echo_without_boot, old_beats_count, lease_is_not_kept_outside,
     minority_suffices, own_word_is_enough, releases_before_it_stopped, stall_is_not_noticed,
 )  # fmt: skip
 STUCK: tuple[Mutant, ...] = (claim_is_never_withdrawn, dead_nodes_are_waited_for, failback_never_comes)

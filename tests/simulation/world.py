@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ from drcm.cluster.messages import Head, HoldState, SetView
 from drcm.cluster.spec import Spec
 
 START = 1000.0
+RECORDED = 2000  # datagrams
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Machine:
     left: bool = False
     powered: bool = False
     timer: int = 0
+    started: float = 0.0
 
     def clock(self, now: float) -> float:
         return self.offset + now * self.rate
@@ -68,6 +71,9 @@ class World:
         self.stop_seconds = (0.001, 0.001)
         self.pass_seconds = 0.5
         self.log: list[str] = []
+        self.recorded: deque[tuple[float, str, ev.Event]] = deque(
+            maxlen=RECORDED
+        )  # by who listens on the wire
         self.problems: list[tuple[float, str, ev.Problem]] = []
         self.engine_class: type[Engine] = Engine
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -128,15 +134,16 @@ class World:
         machine = self.machines[name]
         machine.boot_count += 1
         machine.left = machine.daemon_paused = False
+        machine.started = self.now
         boot = self.random.randbytes(16)
         machine.engine = self.engine_class(machine.spec, boot, machine.clock(self.now), begin)
         self.say(name, f"starts {'after a boot' if begin.machine_booted else 'again'}")
+        durable: list[ev.Event] = [ev.HeadStored(key, head) for key, head in machine.heads.items()]
+        durable += [ev.SetLooked(key, view) for key, view in machine.views.items()]
         if machine.roll is not None:
-            self.tell(name, ev.RollStored(machine.roll.roll, machine.roll.accepted))
-        for set_name, head in machine.heads.items():
-            self.tell(name, ev.HeadStored(set_name, head))
-        for set_name, view in machine.views.items():
-            self.tell(name, ev.SetLooked(set_name, view))
+            durable.append(ev.RollStored(machine.roll.roll, machine.roll.accepted))
+        for action in machine.engine.recall(durable, machine.clock(self.now)):
+            self._perform(name, action)
         self.tell(name, ev.Tick())
 
     def tell(self, name: str, event: ev.Event) -> None:
@@ -220,10 +227,17 @@ class World:
         self.cuts.clear()
 
     def _deliver(self, sender: str, to: str, event: ev.Event) -> None:
+        self.recorded.append((self.now, to, event))
         copies = 1 + (self.random.random() < self.duplicates)
         for _ in range(copies):
             if (sender, to) not in self.cuts and self.random.random() >= self.loss:
                 self.at(self.now + self.random.uniform(*self.delay), lambda: self.tell(to, event))
+
+    def replay(self, name: str) -> None:
+        """What was recorded before `name` started, sent again; the transport knows only its own boot's."""
+        old = [event for at, to, event in self.recorded if to == name and at < self.machines[name].started]
+        for event in old[-100:]:
+            self.tell(name, event)
 
     # --- actions ------------------------------------------------------------------------------
 
