@@ -94,7 +94,10 @@ def site(tmp_path: Path, lan: Any) -> Iterator[Site]:
 def _end_keeper(run: Path) -> None:
     """The keeper outlives its daemon by a minute."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().decode(errors="replace").split("\0") if path.exists() else []
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
         if words[1:] == ["-m", "drcm.cluster.keeper", str(run), ""]:
             os.kill(int(path.parent.name), signal.SIGKILL)
 

@@ -117,7 +117,7 @@ def test_permit_by_majority(grants: dict[str, str], allowed: bool, refused: bool
     permit = court.permit(KEY, 1, 10.1, incumbent=False)
     assert (permit.allows(10.1), permit.refused) == (allowed, refused)
     assert permit.until == (pytest.approx(10.0 + LEASE) if allowed else NEVER)
-    assert allowed or "2 of 3 voters" in permit.reason
+    assert allowed or "2 are needed" in permit.reason
 
 
 def test_the_lease_counts_from_the_sending() -> None:
@@ -342,7 +342,7 @@ class OneHolder(RuleBasedStateMachine):
             self.send(index, side)
         self.pass_time(seconds)
 
-    @precondition(lambda self: getattr(self, "late", None))
+    @precondition(lambda self: bool(getattr(self, "late", None)))
     @rule(pick=st.integers(0, 1000), again=st.booleans())
     def arrive_late(self, pick: int, again: bool) -> None:
         name, beat = self.late[pick % len(self.late)]

@@ -209,7 +209,7 @@ def test_the_steps_of_a_gift(desk: Desk) -> None:
     give_all_to_b(desk)
 
     async def story(keeping: SetKeeping) -> None:
-        steps = [
+        steps: list[ev.Intend | ev.DropIntent | ev.Give] = [
             ev.Intend(GROUP, "data", "b", 1), ev.DropIntent(GROUP, "data", 2),
             ev.Intend(GROUP, "data", "b", 3), ev.Give(GROUP, "data", "b", 4),
         ]  # fmt: skip
