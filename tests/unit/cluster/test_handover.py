@@ -19,8 +19,8 @@ TWO_SETS = Group("a/set:one", "a", ("a", "b"), ("set:one", "set:two", "ip:web"))
 ORDER = [Step.BULK, Step.INTEND, Step.PREPARE, Step.STOPPING, Step.LAST, Step.GIVE, Step.AGREEING]
 
 
-def handover(group: Group = SET_GROUP, **fields: bool) -> Handover:
-    return Handover(group, "b", "a test", 10.0, **fields)
+def handover(group: Group = SET_GROUP, leaving: bool = False) -> Handover:
+    return Handover(group, "b", "a test", 10.0, leaving)
 
 
 def do(attempt: Handover, error: str = "", seconds: float = 1.0) -> str:

@@ -38,6 +38,10 @@ class Node:
         beat = beat_of(name, self.numbers, echo=echo, **{"uptime": 1000.0, "digest": "same", **said})
         self.feed(ev.BeatHeard(beat))
 
+    def hear_all(self, names: str, **said: Any) -> None:
+        for name in names:
+            self.hear(name, **said)
+
     def live(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         """Go on in steps of 0.1 s; `each` says what the others say meanwhile."""
         end = self.now + seconds
@@ -58,11 +62,11 @@ class Node:
 def test_a_death_is_told_once_and_so_is_the_return() -> None:
     """One alert opens, one closes it; nothing is repeated while it lasts."""
     node = Node()
-    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    node.live(1, lambda: node.hear_all("bc"))
     assert node.problems("node-dead") == []
     node.live(3 * DEAD, lambda: node.hear("c"))
     assert node.problems("node-dead") == [("node-dead:b", False)]
-    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    node.live(1, lambda: node.hear_all("bc"))
     assert node.problems("node-dead") == [("node-dead:b", True)]
 
 
@@ -71,7 +75,7 @@ def test_only_the_first_of_the_living_tells(me_is_first: bool, told: int) -> Non
     """Of three nodes that miss one, one alerts."""
     node = Node("abc" if me_is_first else "cab")
     heard = "b" if me_is_first else "c"
-    node.live(1, lambda: (node.hear("b"), node.hear("c"))[0])
+    node.live(1, lambda: node.hear_all("bc"))
     node.live(2 * DEAD, lambda: node.hear(heard))
     assert len(node.problems("node-dead")) == told
 
@@ -132,7 +136,7 @@ def test_a_silent_machine_is_probed() -> None:
 def test_with_a_majority_nobody_is_probed() -> None:
     """There the grants decide."""
     node = Node("abc")
-    node.live(1, lambda: (node.hear("b", claims={KEY: HoldState.RUNNING}), node.hear("c"))[0])
+    node.live(1, lambda: node.hear_all("bc", claims={KEY: HoldState.RUNNING}))
     node.live(DEAD, lambda: node.hear("c"))
     assert node.saw(ev.ProbeAddresses) == []
 
