@@ -47,6 +47,7 @@ class Care:
         self._told: dict[GroupKey, str] = {}  # why it is not taken
         self._failed: dict[GroupKey, Refusal] = {}
         self._orphaned: dict[GroupKey, float] = {}
+        self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
@@ -158,7 +159,11 @@ class Care:
             self._told.pop(group.key, None)
         else:
             self._orphaned.setdefault(group.key, now)
-        verdict = situation.judge(group, now - self._orphaned.get(group.key, now), now)
+        verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
+        if (verdict.claim or verdict.waits) and now >= engine.ledger.silent_until:
+            self._waiting.setdefault(group.key, now)
+        else:
+            self._waiting.pop(group.key, None)
         self._decline(group.key, verdict.decline, now)
         self._say(group.key, verdict.reason)
         if engine.leaving_since is not None or now < engine.ledger.silent_until:
@@ -207,6 +212,7 @@ class Care:
         holding.handed = any(group.key in beat.released for beat in self.engine.membership.beats(now))
         self.holdings[group.key] = holding
         self.engine.released.pop(group.key, None)
+        self._waiting.pop(group.key, None)
         self._orphaned.pop(group.key, None)
         self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
         return holding

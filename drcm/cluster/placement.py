@@ -22,6 +22,7 @@ class Verdict:
     claim: bool
     reason: str
     decline: str = ""
+    waits: bool = False  # only for those who come first to claim it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Situation:
     accepted: Container[str] = ()  # sets for which a person said --promote --accept-loss
     released: Mapping[GroupKey, str] = field(default_factory=dict)  # by this node, for whom
 
-    def judge(self, group: Group, orphaned_for: float, now: float) -> Verdict:
-        """Should this node claim `group`, which it has seen without a holder for `orphaned_for` seconds?"""
+    def judge(self, group: Group, waited: float, now: float) -> Verdict:
+        """Should this node claim `group`, for which it has `waited` so many seconds?"""
         if self.spec.me not in group.candidates:
             return Verdict(False, "this node is not among its candidates")
         holder = self.known_holder(group, now)
@@ -47,7 +48,7 @@ class Situation:
         unfit = self.unfit(group, now)
         if unfit:
             return Verdict(False, unfit, decline=unfit)
-        return self._turn(group, orphaned_for, now)
+        return self._turn(group, waited, now)
 
     def known_holder(self, group: Group, now: float) -> str:
         """A node that says it holds the group, or that this voter still keeps its word to."""
@@ -85,7 +86,7 @@ class Situation:
 
         return sorted(group.candidates, key=rank)
 
-    def _turn(self, group: Group, orphaned_for: float, now: float) -> Verdict:
+    def _turn(self, group: Group, waited: float, now: float) -> Verdict:
         waiting_for = []
         for name in self.order(group, now):
             if name == self.spec.me:
@@ -102,8 +103,9 @@ class Situation:
             if self._is_young(name):
                 return Verdict(False, f"{name} comes first and has only just started")
         patience = 2 * len(waiting_for) * self.spec.interval
-        if orphaned_for < patience:
-            return Verdict(False, f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it")
+        if waited < patience:
+            why = f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it"
+            return Verdict(False, why, waits=True)
         return Verdict(True, self._why_others_are_out(group, now))
 
     def _is_young(self, name: str) -> bool:

@@ -176,7 +176,10 @@ def hear(record: Record, head: Generation) -> Record:
         return replace(record, chain=(head,))
     if head.id == record.head.id and head.started and head.writer != record.node and not record.head.started:
         return replace(record, chain=(replace(record.head, started=True), *record.chain[1:]))
-    if head.n <= record.head.n:
+    # Of two with one number only one can have started: a majority had it, so the other never will.
+    rival = head.n == record.head.n and head.id != record.head.id
+    overtaken = rival and head.started and not record.head.started
+    if head.n <= record.head.n and not overtaken:
         return record
     return replace(record, chain=_kept((head, *_ancestors(record, head))), giving="")
 

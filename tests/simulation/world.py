@@ -397,10 +397,10 @@ class World:
 
         def effect() -> None:
             nonlocal error
-            error = "no route" if broken() else ""
+            view = machine.views[action.name]
+            error = "no route" if broken() else self.gate(taker, action.name, view)
             if error:
                 return
-            view = machine.views[action.name]
             run = f"{int(view.pos_run.partition('-')[0] or 0) + 1}-{self.random.randbytes(2).hex()}"
             machine.views[action.name] = replace(view, pos_run=run, sole=False)
             taker.views[action.name] = SetView(view.pos_n, view.pos_id, run, writer=False, sole=False)
@@ -412,6 +412,12 @@ class World:
 
         error = ""
         self._later(name, self.pass_seconds, done, effect)
+
+    def gate(self, taker: Machine, set_name: str, view: SetView) -> str:
+        """Row 7 of the table: a tree that knows a newer generation takes nothing of an older."""
+        known = taker.heads.get(set_name)
+        stale = known is not None and known.n > view.pos_n
+        return f"refused: generation {known.n} is known there" if stale and known else ""
 
     # --- questions ----------------------------------------------------------------------------
 
