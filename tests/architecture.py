@@ -35,7 +35,7 @@ EFFECTS = {
     "drcm.config": "hostchecks load manual report template",
     "drcm.cluster": """
         alerting answers client control daemon grants_file keeper lease_file members notify pinger
-        programs realtime releasing roll_file scheduler setkeeping setruns triggers
+        programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
     """,
     "drcm.cluster.agents": """
         address agent application arp crontab neighbour netlink probing process registry script

@@ -33,11 +33,9 @@ from drcm.cluster.programs import Programs
 from drcm.cluster.realtime import lock_memory, raise_priority
 from drcm.cluster.setkeeping import SetKeeping
 from drcm.cluster.spec import build_spec
-from drcm.cluster.transport import beatcodec
-from drcm.cluster.transport.datagram import Opener, Sealer
-from drcm.cluster.transport.endpoint import Endpoint, open_endpoint
 from drcm.cluster.transport.keys import Keys
 from drcm.cluster.transport.keys import load as load_keys
+from drcm.cluster.wire import Wire
 from drcm.config.load import require_config
 from drcm.config.model import Cluster, Node
 from drcm.errors import EXIT_CONFIG, ConfigError, DrcmError
@@ -66,11 +64,6 @@ class Daemon:
         self._lease_file = LeaseFile(paths.run / "lease")
         self._begin = self._grants.beginning(clock.now())
         self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
-        self._boot = self.engine.boot
-        self._sealer = Sealer(keys.current, me.name, self._boot)
-        self._opener = Opener(keys.all, self.engine.spec.peers)
-        self._assembler = beatcodec.Assembler()
-        self._addresses = {node.name: node.keep_alive_ip for node in cluster.voters}
         self._lease = ev.Lease(0.0, 0.0)
         self._renewed = 0.0
         self._left = asyncio.Event()
@@ -97,7 +90,7 @@ class Daemon:
             due=self._run_if_writer,
         )
         self._perform_by_type = self._performers()
-        self._endpoint = self._open_endpoint()
+        self.wire = Wire(self.cluster, self.me, self.keys, lambda beat: self.feed(ev.BeatHeard(beat)))
         self._handle_signals()
         await self._begin_holding()
         await self._serve()
@@ -153,16 +146,6 @@ class Daemon:
         mine = {s.name: s.schedule for s in self.cluster.sets if self.me.name in s.nodes}
         self.scheduler.update(mine)
 
-    def _open_endpoint(self) -> Endpoint:
-        bind = self.me.keep_alive_ip if self.cluster.server.bind_to_keep_alive_ip else "0.0.0.0"  # noqa: S104 - asked for
-        try:
-            return open_endpoint(bind, self.cluster.server.udpport, self._on_datagram)
-        except OSError as error:
-            port = self.cluster.server.udpport
-            raise DrcmError(
-                f"UDP port {port} on {bind}: {error.strerror}", "Is another drcm-server running here?"
-            ) from error
-
     # --- events in, actions out -----------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> None:
@@ -178,17 +161,9 @@ class Daemon:
         for action in actions:
             self._perform_by_type[type(action)](action)
 
-    def _on_datagram(self, datagram: bytes, sender: tuple[str, int]) -> None:
-        opened = self._opener.open(datagram)
-        if opened is None:
-            return
-        beat = self._assembler.add(opened.sender, opened.boot, opened.body)
-        if beat is not None:
-            self.feed(ev.BeatHeard(beat))
-
     def _performers(self) -> dict[type, Callable[[Any], None]]:
         return {
-            ev.SendBeat: self._send_beat,
+            ev.SendBeat: lambda action: self.wire.send(action.beat),
             ev.StartMember: self._start_member,
             ev.StopMember: self._stop_member,
             ev.OpenSet: self.sets.open,
@@ -216,17 +191,6 @@ class Daemon:
 
         self._background.add(task := self._loop.create_task(store()))
         task.add_done_callback(self._background.discard)
-
-    def _send_beat(self, action: ev.SendBeat) -> None:
-        beat = action.beat
-        if beat.boot != self._boot:
-            self._boot = beat.boot
-            self._sealer = Sealer(self.keys.current, self.me.name, beat.boot)
-        port = self.cluster.server.udpport
-        for body in beatcodec.encode(beat):
-            datagram = self._sealer.seal(body)
-            for name in self.engine.spec.peers:
-                self._endpoint.send(datagram, (self._addresses[name], port))
 
     def _start_member(self, action: ev.StartMember) -> None:
         start = self.sets.start_set if action.member.startswith("set:") else self.members.start
@@ -297,9 +261,7 @@ class Daemon:
 
     def _report_foreign_keys(self) -> None:
         """Members that speak with a key that is not ours are mute; somebody must be told (HISTORIES W8)."""
-        for name, key in self._opener.foreign_keys.items():
-            ours = self.keys.current.id.hex()
-            text = f"{name} speaks with key {key.hex()}, expected {ours}: copy {self.paths.authkey} to it"
+        for name, text in self.wire.strangers():
             self.alerting.problem(ev.Problem(f"key-unknown:{name}", text))
 
     def _handle_signals(self) -> None:
@@ -330,9 +292,8 @@ class Daemon:
         self.cluster, self.me = cluster, me
         self.members.cluster, self.members.node = self.cluster, self.me
         self.sets.reconfigure(self.cluster)
-        self._addresses = {node.name: node.keep_alive_ip for node in self.cluster.voters}
         spec = build_spec(self.cluster, self.me.name)
-        self._opener.set_members(spec.peers)
+        self.wire.reconfigure(self.cluster)
         self._schedule()
         self.feed(ev.Reconfigured(spec))
         return "cm.cfg was read again"
@@ -344,8 +305,7 @@ class Daemon:
 
     def counters(self) -> dict[str, int]:
         """What was dropped and counted, by reason."""
-        rejected = {f"datagrams_{reason.value}": n for reason, n in self._opener.rejected.items()}
-        return {**rejected, "datagrams_sent": self._endpoint.sent, "datagrams_unsent": self._endpoint.unsent}
+        return self.wire.counters()
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         log.info("left the cluster")
@@ -361,7 +321,7 @@ class Daemon:
         await asyncio.gather(*background, return_exceptions=True)
         await self.control.close()
         await asyncio.to_thread(self.scheduler.stop)
-        self._endpoint.close()
+        self.wire.close()
 
 
 def run(options: Options) -> int:

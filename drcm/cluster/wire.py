@@ -1,0 +1,82 @@
+"""Beats on the wire: sealed, sent to every peer; opened, put together, handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from drcm.cluster.messages import Beat
+from drcm.cluster.transport import beatcodec
+from drcm.cluster.transport.datagram import Opener, Sealer
+from drcm.cluster.transport.endpoint import Endpoint, open_endpoint
+from drcm.cluster.transport.keys import Keys
+from drcm.config.model import Cluster, Node
+from drcm.errors import DrcmError
+
+
+class Wire:
+    """This node's UDP port. `heard(beat)` is called for each authentic, whole and newer beat."""
+
+    def __init__(self, cluster: Cluster, me: Node, keys: Keys, heard: Callable[[Beat], None]) -> None:
+        self._me, self._keys, self._heard = me, keys, heard
+        self._opener = Opener(keys.all, ())
+        self._assembler = beatcodec.Assembler()
+        self._sealer: Sealer | None = None
+        self._boot = b""
+        self._peers: dict[str, tuple[str, int]] = {}
+        self._endpoint = self._open(cluster)
+        self.reconfigure(cluster)
+
+    def reconfigure(self, cluster: Cluster) -> None:
+        """Speak with the nodes of `cluster` from now on."""
+        others = [node for node in cluster.voters if node.name != self._me.name]
+        self._peers = {node.name: (node.keep_alive_ip, cluster.server.udpport) for node in others}
+        self._opener.set_members(self._peers)
+
+    def send(self, beat: Beat) -> None:
+        """To every peer. A new boot id has a key of its own."""
+        if self._sealer is None or beat.boot != self._boot:
+            self._boot = beat.boot
+            self._sealer = Sealer(self._keys.current, self._me.name, beat.boot)
+        for body in beatcodec.encode(beat):
+            datagram = self._sealer.seal(body)
+            for address in self._peers.values():
+                self._endpoint.send(datagram, address)
+
+    def strangers(self) -> Iterator[tuple[str, str]]:
+        """Members that speak with another key, and so are mute (HISTORIES W8): name, and what to do."""
+        for name, key in self._opener.foreign_keys.items():
+            ours = self._keys.current.id.hex()
+            yield name, f"{name} speaks with key {key.hex()}, expected {ours}: copy this node's authkey to it"
+
+    def counters(self) -> dict[str, int]:
+        """What came, went and was dropped, by reason."""
+        rejected = {f"datagrams_{reason.value}": count for reason, count in self._opener.rejected.items()}
+        return {
+            **rejected,
+            "datagrams_sent": self._endpoint.sent,
+            "datagrams_unsent": self._endpoint.unsent,
+            "datagrams_received": self._endpoint.received,
+            "beats_malformed": self._assembler.malformed,
+        }
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    def _open(self, cluster: Cluster) -> Endpoint:
+        any_address = "::" if ":" in self._me.keep_alive_ip else "0.0.0.0"  # noqa: S104 - bind_to_keep_alive_ip = 0
+        bind = self._me.keep_alive_ip if cluster.server.bind_to_keep_alive_ip else any_address
+        try:
+            return open_endpoint(bind, cluster.server.udpport, self._on_datagram)
+        except OSError as error:
+            raise DrcmError(
+                f"UDP port {cluster.server.udpport} on {bind}: {error.strerror}",
+                "Is another drcm-server running here?",
+            ) from error
+
+    def _on_datagram(self, datagram: bytes, sender: tuple[str, int]) -> None:
+        opened = self._opener.open(datagram)
+        if opened is None:
+            return
+        beat = self._assembler.add(opened.sender, opened.boot, opened.body)
+        if beat is not None:
+            self._heard(beat)
