@@ -6,12 +6,14 @@ time from that, and the kernel says EINVAL. select() it leaves alone.
 
 import select
 import time
+from typing import SupportsIndex
 
 
-def _sleep(seconds: float) -> None:
-    if seconds < 0:
+def _sleep(seconds: float | SupportsIndex) -> None:
+    wanted = float(seconds)
+    if wanted < 0:
         raise ValueError("sleep length must be non-negative")
-    select.select([], [], [], seconds)
+    select.select([], [], [], wanted)
 
 
 time.sleep = _sleep
