@@ -2,8 +2,9 @@
 BIN := .venv/bin
 PYTHON ?=
 export PYTHON
-# Fast ones first: a slip shows in a second, the lab and integration take their time.
-TESTS := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation tests/lab tests/integration)
+# Fast ones first: a slip shows soon; the lab and integration take their time.
+FAST := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation)
+SLOW := $(wildcard tests/lab tests/integration)
 
 SEEDS ?= 0-9999
 
@@ -29,7 +30,8 @@ lint: ready
 	@$(BIN)/mypy --no-error-summary -p tests.lab
 
 test: lint
-	@$(BIN)/pytest -q $(TESTS)
+	@$(BIN)/pytest -q $(FAST)
+	@$(BIN)/pytest -q --durations=15 $(SLOW)
 
 sim: ready
 	@$(BIN)/python -m tests.simulation $(SEEDS)

@@ -9,6 +9,7 @@ The daemon alone writes the file. Its children log to standard error, which it r
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -143,7 +144,8 @@ class Writer(threading.Thread):
             if self._ending and self._source.queue.empty():
                 break  # the end itself found no room in the queue
         for target in self._targets:
-            target.close()
+            with contextlib.suppress(OSError):  # a disk or pipe that fails at the very end
+                target.close()
 
     def finish(self) -> None:
         """Write what is queued, within STOP_SECONDS; what a stuck disk holds up is left behind."""

@@ -93,7 +93,7 @@ class Story:
         self.expected = tree(root(b))
         need(PLAN in self.expected, f"{PLAN} was not sent by the schedule")
         show.say(f"the schedule has sent the last change; a client asks {IP} every 5 ms")
-        watch.expect(DEAD, partial(_in_log, b, "cmnode1 is not heard: dead"))
+        watch.expect(DEAD, partial(_in_log, b, "cmnode1: not heard for"))
         move = Expected.begin(watch, a, b)
         for name, content in UNSENT.items():
             write(root(a), name, content)

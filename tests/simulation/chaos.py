@@ -100,7 +100,7 @@ class Life:
             self._cut_pair, self._cut_pair, self._cut_one_way, self._isolate, self._mend, self._mend,
             self._power_cut, self._power_on, self._power_on, self._kill_daemon, self._restart, self._restart,
             self._pause, self._pause_daemon, self._resume, self._resume, self._leave, self._refuse,
-            self._replay,
+            self._replay, self._blink, self._blink,
         ]  # fmt: skip
 
     def _one(self, wanted: Callable[[str], bool]) -> str:
@@ -173,6 +173,24 @@ class Life:
         name = self._one(self._up)
         if name and self.random.random() < 0.3:
             self.world.tell(name, ev.Leave())
+
+    def _blink(self) -> None:
+        """A voter is gone for a moment, and has lost somebody when it is back (HISTORIES E4)."""
+        name = self._one(self._up)
+        if not name:
+            return
+        machine_too = self.random.random() < 0.5
+        (self.world.power_cut if machine_too else self.world.kill_daemon)(name)
+        other = self.random.choice([one for one in self.names if one != name])
+        self.world.cut(name, other)
+        self.world.say("network", f"{name} and {other} are cut")
+        boot = self.world.machines[name].boot_count
+
+        def back() -> None:
+            if self.world.machines[name].boot_count == boot:
+                (self.world.power_on if machine_too else self.world.restart_daemon)(name)
+
+        self.world.at(self.world.now + self.random.uniform(0.1, 0.6), back)
 
     def _replay(self) -> None:
         name = self._one(self._up)

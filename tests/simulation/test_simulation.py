@@ -14,7 +14,15 @@ CAUGHT_WITHIN = 300  # seeds
 
 # The first seed that catches a mutant, so that the usual run need not search. A change of the engine moves
 # them: then the search below finds another one, and only costs time.
-HINTS: dict[str, int] = {}
+HINTS = {
+    "voter_grants_twice": 11,
+    "word_ends_with_the_lease": 131,
+    "booted_machine_grants_at_once": 109,
+    "lease_counted_from_the_arrival": 161,
+    "echo_without_boot": 48,
+    "lease_is_not_kept_outside": 7,
+    "claim_is_never_withdrawn": 93,
+}
 
 
 def live(seed: int) -> str:
