@@ -48,6 +48,7 @@ class Programs:
 
     config: Path
     children: set[asyncio.subprocess.Process] = field(default_factory=set)
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, program: str, *arguments: str) -> Outcome:
         """Run one of drcm's programs to its end."""
@@ -55,7 +56,7 @@ class Programs:
         try:
             out, err = await child.communicate()
         except asyncio.CancelledError:
-            self.end(child, signal.SIGTERM)
+            await self._see_off(child)
             raise
         finally:
             self.children.discard(child)
@@ -98,16 +99,17 @@ class Programs:
         try:
             return await waiting.go()
         except asyncio.CancelledError:
-            self.end(waiting.child, signal.SIGTERM)
+            await self._see_off(waiting.child)
             raise
         finally:
             self.children.discard(waiting.child)
 
     def drop(self, waiting: Waiting) -> None:
-        """It is not wanted any more: on end of input it leaves without having done anything."""
+        """It is not wanted any more; it has not done anything."""
         self.children.discard(waiting.child)
-        if waiting.child.stdin is not None:
-            waiting.child.stdin.close()
+        leaving = asyncio.get_running_loop().create_task(self._see_off(waiting.child))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def end_all(self) -> None:
         """TERM to each child's group, KILL after a while: nothing outlives the daemon's clean end."""
@@ -118,6 +120,13 @@ class Programs:
             await asyncio.wait([asyncio.ensure_future(child.wait()) for child in ending], timeout=GRACE)
         for child in ending:
             self.end(child, signal.SIGKILL)
+
+    async def _see_off(self, child: asyncio.subprocess.Process) -> None:
+        """TERM, and wait for the end: a child that nobody waits for stays a zombie, its pipes stay open."""
+        self.end(child, signal.SIGTERM)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(child.communicate(), GRACE)
+        self.end(child, signal.SIGKILL)
 
     def end(self, child: asyncio.subprocess.Process, number: int) -> None:
         if child.returncode is None:
