@@ -38,12 +38,13 @@ def verdicts(node: Node) -> list[str]:
 
 def test_healthy_cluster_says_so_on_both_nodes(cluster: Cluster) -> None:
     """All up and at home: the three lines of 1.41, whichever node is asked."""
-    for node in cluster.nodes:
-        assert verdicts(node) == [
-            "Node status: All cluster nodes are UP",
-            "Resource status: All cluster resources in NORMAL state",
-            "Cluster status: HEALTHY",
-        ]
+    healthy = [
+        "Node status: All cluster nodes are UP",
+        "Resource status: All cluster resources in NORMAL state",
+        "Cluster status: HEALTHY",
+    ]
+    for node in cluster.nodes:  # each looks at its own copy four times a second
+        wait_until(lambda node=node: verdicts(node) == healthy, 10.0, lambda node=node: str(verdicts(node)))
 
 
 def test_rstats_and_ping_speak_as_1_41_did(cluster: Cluster) -> None:
