@@ -9,8 +9,6 @@ from drcm.cluster.engine import Engine
 from drcm.cluster.messages import HoldState
 from drcm.cluster.spec import Group
 
-PARTS = {"set": "set", "filesystem": "filesystem", "ip": "ip", "service": "service"}
-
 
 def nodes(engine: Engine, witnesses: Iterable[str], now: float) -> list[dict[str, Any]]:
     """Every voter: UP, DOWN, or UNKNOWN where it was not heard since this node's start."""
