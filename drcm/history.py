@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
@@ -18,11 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drcm.clock import wall
+from drcm.clock import now, wall
 from drcm.errors import EXIT_IO, EXIT_PROTOCOL, DrcmError
 
 VERSION = 1  # of the tables, in SQLite's user_version
 BUSY_SECONDS = 5.0
+BUSY_RETRY_SECONDS = 0.01  # where SQLite itself does not wait
 RUNS_KEPT = 50_000  # a run a minute for a month; the last good one of each set and target always stays
 EVENTS_KEPT = 20_000
 PRUNE_EVERY = 100  # rows between two prunings
@@ -206,9 +208,22 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if version > VERSION:
         raise DrcmError(f"{path}: written by a newer drcm (tables {version})", "Upgrade drcm.", EXIT_PROTOCOL)
     if version < VERSION:
-        database.execute("PRAGMA journal_mode = WAL")
+        _use_wal(database)
         database.executescript(_TABLES)
     database.execute("PRAGMA synchronous = NORMAL")
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Of two who want this at once SQLite refuses one without waiting (a deadlock otherwise): we wait."""
+    deadline = now() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now() > deadline:
+                raise
+        time.sleep(BUSY_RETRY_SECONDS)
 
 
 def _check(database: sqlite3.Connection) -> None:

