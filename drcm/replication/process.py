@@ -14,7 +14,8 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -31,6 +32,7 @@ POLL: Seconds = 0.01
 STDERR_KEPT = 64 * 1024  # bytes from its beginning: what went wrong first is what matters
 CHUNK = 64 * 1024
 PR_SET_PDEATHSIG = 1  # prctl(2)
+HELD = (signal.SIGINT, signal.SIGTERM)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,16 +69,22 @@ class Child:
         self._argv = list(argv)
         self._keep_open = set(keep)
         self._stderr = b""
+        self._process: Any = None
 
     def __enter__(self) -> Self:
         self._out, out_child = os.pipe()
         self._err, err_child = os.pipe()
-        with (
-            os.fdopen(out_child, "wb") as out,
-            os.fdopen(err_child, "wb") as err,
-            Path(os.devnull).open("rb") as nothing,
-        ):
-            self._process = self._start(out, err, nothing)
+        try:
+            with (
+                os.fdopen(out_child, "wb") as out,
+                os.fdopen(err_child, "wb") as err,
+                Path(os.devnull).open("rb") as nothing,
+                _signals_held(),
+            ):
+                self._process = self._start(out, err, nothing)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def _start(self, out: Any, err: Any, nothing: Any) -> Any:
@@ -104,8 +112,12 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         try:
-            self.stop()
+            if self._process is not None:
+                self.stop()
         finally:
             os.close(self._out)
             os.close(self._err)
@@ -192,6 +204,16 @@ def _group_lives(group: int) -> bool:
     return True
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """^C and SIGTERM wait: a child that runs already, but that nobody knows yet, could not be ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _before_exec(parent: int, keep: Collection[int]) -> Callable[[], None]:
     """For the child, before exec: `keep` lives on, and TERM comes when drcm-sync dies, even by KILL."""
 
@@ -201,6 +223,7 @@ def _before_exec(parent: int, keep: Collection[int]) -> Callable[[], None]:
         _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(128 + signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
     return arrange
 
