@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +64,18 @@ def paths(environ: Mapping[str, str] = os.environ) -> Paths:
         state=Path(environ.get("DRCM_STATE_DIR", "/var/lib/drcm")),
         run=Path(environ.get("DRCM_RUN_DIR", "/run/drcm")),
     )
+
+
+def resource_script(path: str) -> str:
+    """`path`, or where a script of that name came with drcm if there is no such file (1.41's may be gone)."""
+    name = os.path.basename(path)
+    if not name.endswith(".sh") or os.path.exists(path):
+        return path
+    return next((str(folder / name) for folder in shipped_resources() if (folder / name).exists()), path)
+
+
+def shipped_resources() -> tuple[Path, ...]:
+    """Where drcm's own resource scripts lie: as installed, as in the wheel, as in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    wheel = Path(sys.prefix) / "share/drcm"
+    return tuple(base / "resources" for base in (Path("/etc/drcm"), wheel / "etc", package / "etc"))

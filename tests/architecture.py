@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 PURE = {
     "drcm": "errors reportview",
     "drcm.config": """
-        build check_nodes check_server check_sets checks crond faults lines model reading schema
-        settings values
+        agentname build check_nodes check_server check_sets checks crond faults lines model ocfmeta
+        reading schema settings values
     """,
     "drcm.cluster": """
         care electorate engine events handover holding lease lookout membership messages moving picture
@@ -32,13 +32,14 @@ PURE = {
 }
 EFFECTS = {
     "drcm": "clock console control history logs paths state",
-    "drcm.config": "hostchecks load manual report template",
+    "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
         alerting answers client control daemon grants_file keeper lease_file members notify pinger
         programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
     """,
     "drcm.cluster.agents": """
-        address agent application arp crontab neighbour netlink probing process registry script
+        address agent application arp crontab limits neighbour netlink ocf probing process registry script
+        systemd
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """
@@ -75,7 +76,7 @@ STARTS_WITHOUT = {  # module -> libraries that must not be loaded with it, at an
 PURE_STDLIB = """
     __future__ abc base64 binascii bisect collections contextlib copy dataclasses datetime difflib
     enum fnmatch fractions functools hashlib heapq hmac ipaddress itertools json math operator
-    posixpath re shlex string struct textwrap types typing unicodedata
+    posixpath re shlex string struct textwrap types typing unicodedata xml
 """
 PURE_LIBRARIES = {"cronsim": "drcm.config.values"}  # computes; given a start, it asks no clock
 PURE_NAMES = {  # of modules that are only partly pure

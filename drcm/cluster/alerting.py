@@ -23,6 +23,7 @@ SUBJECTS = {
     "set-failed": "sync of {} failed",
     "set-diverged": "sync set {} has DIVERGED",
     "resource-failed": "{} failed",
+    "resource-warning": "{} runs, but look at it",
     "config-differs": "cm.cfg of {} differs",
     "key-unknown": "{} speaks with another authkey",
     "conflicts": "{}: files that were never sent are kept in .drcm/conflicts",

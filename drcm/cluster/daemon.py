@@ -36,6 +36,7 @@ from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
 from drcm.cluster.transport.keys import load as load_keys
 from drcm.cluster.wire import Wire
+from drcm.config.hostchecks import this_host
 from drcm.config.load import require_config
 from drcm.config.model import Cluster, Node
 from drcm.errors import EXIT_CONFIG, ConfigError, DrcmError
@@ -79,7 +80,9 @@ class Daemon:
         self.alerting = Alerting(
             self.programs, self.paths, bool(self.cluster.alerts.email or self.cluster.alerts.sms)
         )
-        self.members = Members(self.cluster, self.me, self.feed, self._lease_file, self._lease_until)
+        self.members = Members(
+            self.cluster, self.me, self.feed, self._lease_file, self._lease_until, self.alerting.problem
+        )
         self.sets = SetKeeping(
             cluster=self.cluster,
             me=self.me.name,
@@ -283,7 +286,7 @@ class Daemon:
     def reload(self) -> str:
         """Read cm.cfg again; the old one is kept where the new one has errors. What was done, in words."""
         try:
-            cluster = require_config(self.paths.config)
+            cluster = require_config(self.paths.config, host=this_host(agents=False))
             me = this_node(cluster, self.me.name)
         except ConfigError as error:
             faults = error.what.replace("\n", "; ")

@@ -47,7 +47,9 @@ class LeaseFile:
     def write_held(self, releases: list[dict[str, Any]]) -> None:
         """Replace the list of releases, at each change of what is held. Before a start, after a stop."""
         beside = self._held.with_name(f".{self._held.name}.{os.getpid()}.new")
-        beside.write_text(json.dumps(releases))
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:  # agents' parameters may be passwords
+            json.dump(releases, file)
         beside.replace(self._held)
 
     def close(self) -> None:

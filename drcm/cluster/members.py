@@ -37,6 +37,7 @@ class Running:
     since: datetime
     task: asyncio.Task[None] | None = None  # starting, stopping or watching it
     up: bool = False
+    warning: str = ""  # what an operator should hear of, though it works
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class Members:
     feed: Feed
     lease_file: LeaseFile
     lease_until: Callable[[GroupKey], float]
+    problem: Callable[[ev.Problem], None] = lambda problem: None
     running: dict[tuple[GroupKey, MemberKey], Running] = field(default_factory=dict)
 
     def start(self, action: ev.StartMember) -> None:
@@ -143,10 +145,18 @@ class Members:
         while True:
             await asyncio.sleep(period)
             try:
-                await member.agent.watch()
+                warning = await member.agent.watch()
             except DrcmError as error:
                 self._failed(group, key, member, error)
                 return
+            self._warn(group, key, member, warning)
+
+    def _warn(self, group: GroupKey, key: MemberKey, member: Running, warning: str) -> None:
+        """Told when it comes and when it is over."""
+        if warning != member.warning:
+            member.warning = warning
+            text = warning or "all is well again"
+            self.problem(ev.Problem(f"resource-warning:{group}:{key}", f"{key}: {text}", over=not warning))
 
     def _failed(self, group: GroupKey, key: MemberKey, member: Running, error: DrcmError) -> None:
         member.up = False

@@ -1,7 +1,7 @@
 """Carries out releases: what an agent said must be done to let go of its resource without the daemon.
 
 A release is one JSON object: `phase` (address or rest) and `do`:
-delete-address {ip, devices} · remove-crontab {path, mark} · run {argv, timeout[, cgroup][, kill]}.
+delete-address {ip, devices} · remove-crontab {path, mark} · run {argv, timeout[, environ][, cgroup][, kill]}.
 A `run` that is not done after `timeout` seconds is killed with its process group; `cgroup` is killed in any
 case, `kill` (another argv) run where stopping failed. Standard library only: the keeper imports this.
 """
@@ -71,13 +71,16 @@ class Releasing:
         if release["do"] == "remove-crontab":
             return _remove_crontab(Path(release["path"]), release["mark"])
         if release["do"] == "run":
-            process = subprocess.Popen(release["argv"], stdin=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                release["argv"], stdin=subprocess.DEVNULL, start_new_session=True, env=release.get("environ")
+            )
             self._stopping.append(Stopping(release, process, clock.now() + float(release["timeout"])))
             return "stopping"
         raise ValueError(f"unknown release {release['do']}")
 
     def _note(self, release: dict[str, Any], outcome: str) -> None:
-        self._did = [*self._did[-99:], {"at": clock.now(), "release": release, "outcome": outcome}]
+        told = {key: value for key, value in release.items() if key != "environ"}  # it may hold passwords
+        self._did = [*self._did[-99:], {"at": clock.now(), "release": told, "outcome": outcome}]
         what = release.get("ip") or release.get("path") or " ".join(map(str, release.get("argv", ())))
         print(f"keeper: {release.get('do')} {what}: {outcome}", file=sys.stderr, flush=True)
         beside = self._report.with_suffix(".new")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from drcm.config import agentname
 from drcm.config import model as m
 from drcm.config.faults import Faults
 from drcm.config.lines import Entry, Section, read_sections, shown
@@ -124,7 +125,7 @@ def _resources(sections: Sequence[Section], faults: Faults) -> Iterable[m.Resour
 
 
 def _resource(entry: Entry, schema: RowSection, faults: Faults) -> m.Resource:
-    cells = [cell.strip() for cell in entry.value.split(",")]
+    cells = _cells(entry.value, schema)
     least = sum(not column.optional for column in schema.columns)
     if not least <= len(cells) <= len(schema.columns):
         text = f"{len(cells)} values: expected {schema.format}; commas stand only between them"
@@ -138,6 +139,15 @@ def _resource(entry: Entry, schema: RowSection, faults: Faults) -> m.Resource:
             text = f"{column.name} is {found}: expected {column.type.expected}; the row is {schema.format}"
             faults.error(entry.line, text)
     return _make(schema.kind, parsed, cells, entry.line)
+
+
+def _cells(row: str, schema: RowSection) -> list[str]:
+    """The columns of a row. Commas in the parameters of an OCF agent, which come last, are its own."""
+    cells = [cell.strip() for cell in row.split(",")]
+    last = len(schema.columns) - 1
+    if len(cells) > last and agentname.is_ocf(cells[last]):
+        return [*cells[:last], row.split(",", last)[last].strip()]
+    return cells
 
 
 def _make(kind: m.Kind, row: dict[str, Any], cells: list[str], line: int) -> m.Resource:

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from drcm.config.agentchecks import Agents, check_agent, these_agents
+from drcm.config.agentname import Script, parse
 from drcm.config.build import Draft
 from drcm.config.crond import FILE_NAME, crond_faults
 from drcm.config.faults import Faults
-from drcm.config.model import Address, Application, Crontab, Node, Resource
+from drcm.config.model import Address, Application, Crontab, FileSystem, Node, Resource, Service
 from drcm.config.settings import hint
 
 # Shipped with drcm in /etc/drcm/resources; where the file is missing, its own agent serves.
@@ -25,6 +27,7 @@ BUILT_IN_SCRIPTS = frozenset(
     (
         "cifs.sh",
         "crontab.sh",
+        "filesystem.sh",
         "ipv4addr.sh",
         "ipv4addr_copy_config.sh",
         "ipv4addr_copy_nmcli.sh",
@@ -35,6 +38,7 @@ BUILT_IN_SCRIPTS = frozenset(
     )
 )
 LONGEST_TEMPLATE = 1 << 20  # bytes
+Scripted = Crontab | Address | Service | FileSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,11 @@ class Host:
     text: Callable[[str], str]  # of a small file; OSError or ValueError
     has_address: Callable[[str], bool]
     has_user: Callable[[str], bool]
+    agents: Agents | None = None  # None: OCF agents and units are not looked at
 
 
-def this_host() -> Host:
-    """The machine that this runs on."""
+def this_host(agents: bool = True) -> Host:
+    """The machine that this runs on. Without `agents` no program is run: for the daemon's loop."""
     return Host(
         name=os.uname().nodename,
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
@@ -58,6 +63,7 @@ def this_host() -> Host:
         text=_text,
         has_address=_has_address,
         has_user=_has_user,
+        agents=these_agents() if agents else None,
     )
 
 
@@ -128,7 +134,7 @@ def _check_resource(resource: Resource, host: Host, faults: Faults) -> None:
             )
             faults.error(resource.line, text)
         return
-    _check_script(resource.script, resource.line, host, faults)
+    _check_agent(resource, host, faults)
     if isinstance(resource, Crontab) and resource.template:
         _check_template(resource, host, faults)
     if isinstance(resource, Address) and resource.interfaces:
@@ -139,9 +145,18 @@ def _check_resource(resource: Resource, host: Host, faults: Faults) -> None:
             faults.warning(resource.line, f"{text} (it has {there}); correct it")
 
 
-def _check_script(script: str, line: int, host: Host, faults: Faults) -> None:
-    if not script:
+def _check_agent(resource: Scripted, host: Host, faults: Faults) -> None:
+    if not resource.script:
         return  # build.py has told
+    name = parse(resource.script)
+    if isinstance(name, Script):
+        _check_script(name.path, resource.line, host, faults)
+    elif host.agents is not None:
+        for bad, text in check_agent(resource, name, host.agents, host.interfaces):
+            (faults.error if bad else faults.warning)(resource.line, f"{resource.nickname}: {text}")
+
+
+def _check_script(script: str, line: int, host: Host, faults: Faults) -> None:
     mode = host.mode(script) if script.startswith("/") else 0
     built_in = script.rpartition("/")[2] in BUILT_IN_SCRIPTS
     if mode and not stat.S_ISREG(mode):

@@ -46,9 +46,9 @@ def load_config(path: Path, host_checks: bool = True, host: Host | None = None) 
     return Loaded(None if has_errors(faults) else draft, faults, draft)
 
 
-def require_config(path: Path, host_checks: bool = True) -> Cluster:
+def require_config(path: Path, host_checks: bool = True, host: Host | None = None) -> Cluster:
     """The cluster at `path`; ConfigError with every ERROR, one a line, where there is one."""
-    loaded = load_config(path, host_checks)
+    loaded = load_config(path, host_checks, host)
     if loaded.cluster is None:
         errors = [str(fault) for fault in loaded.faults if fault.severity is Severity.ERROR]
         cure = "Correct the file, and look at it with: drcm-server --check-config"

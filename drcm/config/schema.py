@@ -281,8 +281,8 @@ ALERTS = KeySection(
 )
 
 NICKNAME = Column("nickname", v.NAME)
-# Not a path yet: a script of drcm's own may be named alone (ipv4addr.sh), and host checks look at the rest.
-SCRIPT = Column("resource_script", v.FILLED)
+# Not a path: it may be an OCF agent or a unit, drcm's own may be named alone (ipv4addr.sh); host checks look.
+SCRIPT = Column("resource_script", v.SCRIPT)
 
 ROWS: dict[str, RowSection] = {
     section.name: section

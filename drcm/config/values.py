@@ -13,6 +13,8 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
+from drcm.config import agentname
+
 TRUE = frozenset({"1", "true", "t", "yes", "y"})
 FALSE = frozenset({"0", "false", "f", "no", "n"})
 NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?|\.[0-9]{1,9}")
@@ -222,6 +224,12 @@ def _parse_cron(text: str) -> str:
     return " ".join(fields)
 
 
+def _parse_script(text: str) -> str:
+    """Kept as it is written; what it names must be understood."""
+    agentname.parse(_parse_filled(text))
+    return text
+
+
 def _parse_percent(text: str) -> float:
     return _within(_parse_float(_bare(text).removesuffix("%").strip()), 0, 100)
 
@@ -267,6 +275,7 @@ ADDRESSES = list_of(ADDRESS, "IPv4 or IPv6 addresses with commas between")
 PREFIX = Type("a netmask (255.255.255.0) or a prefix length (24)", _parse_prefix, blank=0)
 INTERFACES = Type("an interface, or some: 'ens192|eno8303'", _parse_interfaces, "|".join, ())
 CRON = Type("five crontab fields (minute hour day month weekday), as */5 * * * *", _parse_cron)
+SCRIPT = Type(f"{agentname.EXPECTED}", _parse_script)
 PERCENT = Type("a percentage from 0 to 100", _parse_percent)
 DELETE_LIMIT = Type("a number of files, a percentage, or both: 10% or 1000", _parse_delete_limit)
 RATE = Type("a rate as rsync's --bwlimit takes it, as 5m or 1.5M", _optional(_matching(RATE_PATTERN)))

@@ -1,44 +1,6 @@
 #!/bin/bash
-# A floating IP address by whole interface files, for NetworkManager's connection files:
-#     ipv4addr_copy_nmcli.sh IP NETMASK INTERFACE start|stop
-#
-# Installs /etc/drcm/my_cluster_conf/HOST_start_backup_ip_INTERFACE or HOST_stop_backup_ip_INTERFACE
-# (HOST = hostname -s), which you prepare, and applies it. INTERFACE may be 'ens192|eno8303': the first
-# that exists here. Exit 0: done, or nothing to do. DRCM_CLUSTER_CONF moves the folder.
+# A floating IP address by NetworkManager's connection files:  ipv4addr_copy_nmcli.sh IP NETMASK INTERFACE start|stop
+# 1.41's name. ipv4addr_copy_config.sh says what it does.
 set -u
-
-usage() { echo "usage: ${0##*/} IP NETMASK INTERFACE start|stop" >&2; exit 2; }
-fail() { echo "${0##*/}: $*" >&2; exit 1; }
-
-[ $# -eq 4 ] || usage
-ip=$1 interfaces=$3 action=$4
-case $action in start | stop) ;; *) usage ;; esac
-
-find_interface() {
-    local -a names
-    IFS='|' read -r -a names <<<"${interfaces//\'/}"
-    for device in "${names[@]}"; do
-        device=${device%%:*}
-        ip link show dev "$device" >/dev/null 2>&1 && return 0
-    done
-    return 1
-}
-
-apply() {
-    timeout -k 2 20 nmcli connection load "$target" || fail "NetworkManager does not take $target"
-    timeout -k 2 20 nmcli device reapply "$device" || timeout -k 2 20 nmcli connection up "$device" ||
-        fail "can't apply the connection $device"
-}
-
-find_interface || fail "no interface $interfaces on this node"
-source=${DRCM_CLUSTER_CONF:-/etc/drcm/my_cluster_conf}/$(hostname -s)_${action}_backup_ip_$device
-target=/etc/NetworkManager/system-connections/$device.nmconnection
-[ -s "$source" ] || fail "$source: no such file, or empty"
-
-present() { [ -n "$(ip -o address show dev "$device" to "$ip")" ]; }
-if cmp -s "$source" "$target"; then
-    case $action in start) present && exit 0 ;; stop) present || exit 0 ;; esac
-else
-    install -m 0600 "$source" "$target.drcm" && mv -f "$target.drcm" "$target" || fail "can't install $target"
-fi
-apply
+export DRCM_NMCLI=1 DRCM_CALLED_AS=ipv4addr_copy_nmcli.sh
+exec "$(dirname "$(readlink -f "$0")")/ipv4addr_copy_config.sh" "$@"

@@ -77,13 +77,14 @@ class AddressAgent:
     async def running(self) -> bool:
         return self._here() is not None
 
-    async def watch(self) -> None:
+    async def watch(self) -> str:
         """Put it back if it is gone; AgentError if it was taken away too often, or the interface is down."""
         self._raise_trouble()
         self._interface()
         if self._here() is None:
             self._put_back()
             self._raise_trouble()
+        return ""
 
     def releases(self) -> list[Release]:
         devices = [netlink.device_of(name) for name in self.address.interfaces]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-Release = dict[str, Any]  # JSON-able: how the keeper releases without the daemon (see keeper.py)
+Release = dict[str, Any]  # JSON-able: how the keeper releases without the daemon (see releasing.py)
 Lease = Callable[[], float]  # the end of the lease by clock.now(), as known at this moment
 
 
@@ -27,8 +27,11 @@ class Agent(Protocol):
     async def running(self) -> bool:
         """Whether it runs here. Never changes anything."""
 
-    async def watch(self) -> None:
-        """Check it, repair what is easily repaired, AgentError for the rest."""
+    async def watch(self) -> str:
+        """Check it, repair what is easily repaired, AgentError for the rest.
+
+        What an operator should hear of although it works (a full disk), "" for nothing.
+        """
 
     def releases(self) -> list[Release]:
         """What the keeper does to release it once the lease has ended."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from drcm import clock
 from drcm.cluster.agents import process
 from drcm.cluster.agents.agent import Release
-from drcm.cluster.agents.script import START_SECONDS, STOP_SECONDS, WATCH_SECONDS, stop_seconds
+from drcm.cluster.agents.limits import USUAL, Limits, stop_seconds
 from drcm.config.model import Application, Server
 from drcm.errors import AgentError
 
@@ -27,9 +27,10 @@ _SAFE = str.maketrans("/", "_")
 class ApplicationAgent:
     """`user:group, start; start, stop; stop[, ensure]`."""
 
-    def __init__(self, application: Application, server: Server) -> None:
+    def __init__(self, application: Application, server: Server, limits: Limits = USUAL) -> None:
         self.application = application
         self._server = server
+        self._limits = limits
         name = application.nickname.translate(_SAFE)[:100]
         self._marker = Path(server.run_dir) / "applications" / name
         self._log = Path(server.log_dir) / "resources" / f"application-{name}.log"
@@ -47,7 +48,7 @@ class ApplicationAgent:
             await self.watch()
             return
         self._remember()
-        await self._do("start", self.application.start, START_SECONDS, self._joined())
+        await self._do("start", self.application.start, self._limits.starting(), self._joined())
 
     async def stop(self) -> None:
         """Run the stop commands if we started it, then kill what is left of it.
@@ -58,7 +59,7 @@ class ApplicationAgent:
         if not await self.running():
             return
         try:
-            await self._do("stop", self.application.stop, STOP_SECONDS)
+            await self._do("stop", self.application.stop, self._limits.stopping())
         except AgentError:
             if self._cgroup is None or not self._cgroup.exists():
                 raise
@@ -69,10 +70,11 @@ class ApplicationAgent:
     async def running(self) -> bool:
         return self._marker.exists()
 
-    async def watch(self) -> None:
+    async def watch(self) -> str:
         """Run the ensure script: it looks, and starts what is missing."""
         if self.application.ensure and await self.running():
-            await self._do("ensure", self.application.ensure, WATCH_SECONDS, self._joined())
+            await self._do("ensure", self.application.ensure, self._limits.watching(), self._joined())
+        return ""
 
     def releases(self) -> list[Release]:
         argv, timeout = self.argv(self.application.stop), stop_seconds(self._server)

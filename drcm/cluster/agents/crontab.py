@@ -51,11 +51,12 @@ class CrontabAgent:
         current = self._read(self.installed)
         return current is not None and self._ours(current)
 
-    async def watch(self) -> None:
+    async def watch(self) -> str:
         """Install again what was deleted, edited, or has a newer template."""
         content = self._content()
         if self._read(self.installed) != content:
             self._install(content)
+        return ""
 
     def releases(self) -> list[Release]:
         return [{"phase": "rest", "do": "remove-crontab", "path": str(self.installed), "mark": MARK}]

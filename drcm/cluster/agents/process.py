@@ -17,6 +17,7 @@ from pathlib import Path
 from drcm.errors import AgentError
 
 OUTPUT_LIMIT = 64 * 1024  # bytes of output handed back: the last ones say why
+ANSWER_LIMIT = 1024 * 1024  # bytes of what a program was asked for
 LOG_LIMIT = 1024 * 1024  # bytes after which a log is moved to NAME.1 before the next run
 TERM_SECONDS = 3.0  # from TERM to KILL
 
@@ -78,15 +79,32 @@ async def must(
     return ended
 
 
+async def answer(argv: Sequence[str], timeout: float, environ: Mapping[str, str] | None = None) -> str:
+    """The standard output of `argv`, ANSWER_LIMIT bytes of it at most, whatever its exit code.
+
+    AgentError where it can't be started or ran out of time.
+    """
+    opened = os.memfd_create("answer")
+    try:
+        process = await _spawn(argv, opened, environ, errors=asyncio.subprocess.DEVNULL)
+        late = await _finish(process, timeout, TERM_SECONDS)
+        output = os.pread(opened, ANSWER_LIMIT, 0)
+    finally:
+        os.close(opened)
+    if late:
+        raise AgentError(f"{' '.join(argv)}: no answer after {timeout:g} s, ended")
+    return output.decode(errors="replace")
+
+
 async def _spawn(
-    argv: Sequence[str], output: int, environ: Mapping[str, str] | None
+    argv: Sequence[str], output: int, environ: Mapping[str, str] | None, errors: int | None = None
 ) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
-            stderr=output,
+            stderr=output if errors is None else errors,
             start_new_session=True,
             env=environ,
             cwd="/",

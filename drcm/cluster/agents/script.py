@@ -3,23 +3,25 @@
 service: `script name start|stop|restart|reload|watch|status` · file system: `script source target
 mount|unmount|remount|watch` · address: `script ip netmask interface start|stop` · crontab:
 `script template install_dir start|stop`. Exit 0 is success, `watch` checks and repairs.
+A line `WARNING: TEXT` of a `watch` is told to the operator although the resource works.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from drcm.cluster.agents import process
-from drcm.cluster.agents.address import AddressAgent, lease_lifetime
-from drcm.cluster.agents.agent import Lease, Release, forever
+from drcm.cluster.agents.address import AddressAgent
+from drcm.cluster.agents.agent import Agent, Lease, Release, forever
 from drcm.cluster.agents.crontab import CrontabAgent
+from drcm.cluster.agents.limits import USUAL, Limits, stop_seconds
 from drcm.config.model import Address, Crontab, FileSystem, Server, Service
 from drcm.errors import AgentError
+from drcm.paths import resource_script
 
-START_SECONDS = 120.0  # a database's recovery
-WATCH_SECONDS = 60.0
-STOP_SECONDS = 60.0
+WARNING = "WARNING: "  # a line of `watch` that begins so is told, though the resource works
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,15 @@ class Script:
 
     @classmethod
     def of(cls, path: str, arguments: tuple[str, ...], server: Server, name: str) -> Script:
-        return cls(path, arguments, Path(server.log_dir) / "resources" / f"{name}.log")
+        return cls(resource_script(path), arguments, Path(server.log_dir) / "resources" / f"{name}.log")
 
     def argv(self, action: str) -> tuple[str, ...]:
         return (self.path, *self.arguments, action)
 
-    async def do(self, action: str, timeout: float) -> None:
+    async def do(self, action: str, timeout: float) -> process.Ended:
         """Run it; AgentError unless it ends with 0 in time."""
         self._usable()
-        await process.must(self.argv(action), timeout, self.log)
+        return await process.must(self.argv(action), timeout, self.log)
 
     async def says(self, action: str, timeout: float) -> bool:
         """Run it; whether it ended with 0."""
@@ -55,127 +57,138 @@ class Script:
             )
 
 
-def stop_seconds(server: Server) -> float:
-    """How long the keeper lets a stop run: from T_lease to T_dead - 2 intervals (DESIGN.md rule 3)."""
-    return max(0.1, server.dead_seconds - server.lease_seconds - 2 * server.keep_alive_interval)
+class ScriptAgent:
+    """What a script starts and stops, looks at by `status`, and keeps up by `watch`."""
 
-
-class ServiceAgent:
-    """A system service by its script, `service.sh` where none of the administrator's own."""
-
-    def __init__(self, service: Service, server: Server) -> None:
-        self._name = service.service
-        self._script = Script.of(service.script, (service.service,), server, f"service-{service.nickname}")
+    def __init__(self, script: Script, server: Server, limits: Limits = USUAL) -> None:
+        self.script = script
+        self._limits = limits
         self._stop_seconds = stop_seconds(server)
 
     async def start(self) -> None:
-        await self._script.do("start", START_SECONDS)
+        await self.script.do("start", self._limits.starting())
 
     async def stop(self) -> None:
-        await self._script.do("stop", STOP_SECONDS)
+        await self.script.do("stop", self._limits.stopping())
 
     async def running(self) -> bool:
-        return await self._script.says("status", WATCH_SECONDS)
+        return await self.script.says("status", self._limits.watching())
 
-    async def watch(self) -> None:
-        await self._script.do("watch", WATCH_SECONDS)
+    async def watch(self) -> str:
+        return warnings((await self.script.do("watch", self._limits.watching())).output)
 
     def releases(self) -> list[Release]:
-        argv = list(self._script.argv("stop"))
+        argv = list(self.script.argv("stop"))
+        return [{"phase": "rest", "do": "run", "argv": argv, "timeout": self._stop_seconds}]
+
+
+class ServiceAgent(ScriptAgent):
+    """A system service by its script, `service.sh` where none of the administrator's own."""
+
+    def __init__(self, service: Service, server: Server, limits: Limits = USUAL) -> None:
+        name = f"service-{service.nickname}"
+        super().__init__(Script.of(service.script, (service.service,), server, name), server, limits)
+        self._name = service.service
+
+    def releases(self) -> list[Release]:
         kill = ["systemctl", "kill", "--signal=KILL", self._name]
-        timeout = self._stop_seconds
-        return [{"phase": "rest", "do": "run", "argv": argv, "timeout": timeout, "kill": kill}]
+        return [release | {"kill": kill} for release in super().releases()]
 
 
-class FileSystemAgent:
+class FileSystemAgent(ScriptAgent):
     """A mount by its script. Whether it is mounted is read from the kernel, never from the file system."""
 
-    def __init__(self, filesystem: FileSystem, server: Server) -> None:
-        self._target = filesystem.target
+    def __init__(self, filesystem: FileSystem, server: Server, limits: Limits = USUAL) -> None:
         arguments = (filesystem.source, filesystem.target)
-        self._script = Script.of(filesystem.script, arguments, server, f"filesystem-{filesystem.nickname}")
-        self._stop_seconds = stop_seconds(server)
+        script = Script.of(filesystem.script, arguments, server, f"filesystem-{filesystem.nickname}")
+        super().__init__(script, server, limits)
+        self._target = filesystem.target
 
     async def start(self) -> None:
         if not await self.running():
-            await self._script.do("mount", START_SECONDS)
+            await self.script.do("mount", self._limits.starting())
 
     async def stop(self) -> None:
         if await self.running():
-            await self._script.do("unmount", STOP_SECONDS)
+            await self.script.do("unmount", self._limits.stopping())
 
     async def running(self) -> bool:
         return mounted(self._target)
 
-    async def watch(self) -> None:
-        await self._script.do("watch", WATCH_SECONDS)
-
     def releases(self) -> list[Release]:
-        argv = list(self._script.argv("unmount"))
+        argv = list(self.script.argv("unmount"))
         return [{"phase": "rest", "do": "run", "argv": argv, "timeout": self._stop_seconds}]
 
 
-class ScriptAddressAgent(AddressAgent):
-    """An address that a custom script brings. Asked for, announced and, where the script puts it on one
-    of its interfaces, given a lifetime as drcm's own."""
+class BroughtAddressAgent(AddressAgent):
+    """An address that a custom script or an OCF agent brings. Asked for, watched, announced and, where it
+    comes to one of its interfaces, given a lifetime as drcm's own."""
 
-    def __init__(self, address: Address, server: Server, lease: Lease = forever) -> None:
-        super().__init__(address, lease_lifetime(server.dead_seconds), lease)
-        self._server = server
+    def __init__(
+        self, address: Address, lifetime: int, by: Callable[[str], Agent], lease: Lease = forever
+    ) -> None:
+        """`by(interface)`: who brings it to the interface that exists here."""
+        super().__init__(address, lifetime, lease)
+        self._by = by
 
     async def stop(self) -> None:
         self.let_go()
-        await self._script().do("stop", STOP_SECONDS)
+        await self._agent().stop()
         self._delete()
 
     def releases(self) -> list[Release]:
-        argv = list(self._script().argv("stop"))
-        run = {"phase": "address", "do": "run", "argv": argv, "timeout": stop_seconds(self._server)}
-        return [*super().releases(), run]
+        brought = (release | {"phase": "address"} for release in self._agent().releases())
+        return [*super().releases(), *brought]
 
     async def _bring(self) -> None:
-        await self._script().do("start", START_SECONDS)
+        await self._agent().start()
         here = self._here()
         if here is None:
-            raise AgentError(f"{self.address.script}: ended well, but {self.address.ip} is not here")
+            raise AgentError(
+                f"{self.address.script}: ended well, but {self.address.ip} is on none of its interfaces"
+            )
         self._prefix = here.prefix
 
-    def _script(self) -> Script:
+    def _agent(self) -> Agent:
         """With the interface that exists here: 1.41's scripts expect one."""
         try:
             interface = self._interface()[1]
         except AgentError:  # gone or down: stopping must still be tried
             interface = self.address.interfaces[0] if self.address.interfaces else ""
-        netmask = self.address.netmask or str(self.address.prefix)
-        arguments = (self.address.ip, netmask, interface)
-        return Script.of(self.address.script, arguments, self._server, f"ip-{self.address.nickname}")
+        return self._by(interface)
 
 
 class ScriptCrontabAgent(CrontabAgent):
     """A crontab that a custom script installs under the template's name."""
 
-    def __init__(self, crontab: Crontab, server: Server) -> None:
+    def __init__(self, crontab: Crontab, server: Server, limits: Limits = USUAL) -> None:
         super().__init__(crontab)
         arguments = (crontab.template, crontab.install_dir)
-        self._script = Script.of(crontab.script, arguments, server, f"cron-{crontab.nickname}")
-        self._stop_seconds = stop_seconds(server)
+        script = Script.of(crontab.script, arguments, server, f"cron-{crontab.nickname}")
+        self._by = ScriptAgent(script, server, limits)
 
     async def start(self) -> None:
-        await self._script.do("start", START_SECONDS)
+        await self._by.start()
 
     async def stop(self) -> None:
-        await self._script.do("stop", STOP_SECONDS)
+        await self._by.stop()
 
     async def running(self) -> bool:
         return self._read(self.installed) is not None
 
-    async def watch(self) -> None:
+    async def watch(self) -> str:
         if not await self.running():
             await self.start()
+        return ""
 
     def releases(self) -> list[Release]:
-        argv = list(self._script.argv("stop"))
-        return [{"phase": "rest", "do": "run", "argv": argv, "timeout": self._stop_seconds}]
+        return self._by.releases()
+
+
+def warnings(output: str) -> str:
+    """What a script's `watch` wants to be told, its lines in one."""
+    lines = (line.partition(WARNING)[2].strip() for line in output.splitlines() if line.startswith(WARNING))
+    return "; ".join(dict.fromkeys(lines))[:500]
 
 
 def mounted(target: str) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ from drcm.cluster.agents.address import AddressAgent
 from drcm.cluster.agents.application import ApplicationAgent
 from drcm.cluster.agents.crontab import CrontabAgent
 from drcm.cluster.agents.registry import agent_for
-from drcm.cluster.agents.script import ScriptAddressAgent, ScriptCrontabAgent, ServiceAgent, mounted
+from drcm.cluster.agents.script import (
+    BroughtAddressAgent,
+    ScriptCrontabAgent,
+    ServiceAgent,
+    mounted,
+    warnings,
+)
 from drcm.config.model import Address, Application, Crontab, FileSystem, Server, Service
 from drcm.errors import AgentError
 
@@ -99,7 +106,7 @@ def test_a_custom_address_script_brings_it_and_drcm_gives_it_a_lifetime(lan, ser
     path.chmod(0o755)
     address = Address("web", "10.9.0.50", 24, ("nothere", "va"), str(path), "255.255.255.0")
     agent = agent_for(address, server)
-    assert isinstance(agent, ScriptAddressAgent)
+    assert isinstance(agent, BroughtAddressAgent)
 
     async def story():
         await agent.start()
@@ -164,10 +171,10 @@ def test_shipped_addresses_and_crontabs_are_served_in_process_unless_somebody_ma
     assert type(agent(RESOURCES / "ipv4addr_multi.sh")) is AddressAgent
     assert type(agent("/nowhere/ipv4addr.sh")) is AddressAgent
     assert type(agent("")) is AddressAgent
-    assert type(agent(RESOURCES / "ipv4addr_nmcli.sh")) is ScriptAddressAgent
+    assert type(agent(RESOURCES / "ipv4addr_nmcli.sh")) is BroughtAddressAgent
     own = tmp_path / "ipv4addr.sh"
     own.write_text("#!/bin/sh\n")
-    assert type(agent(own)) is ScriptAddressAgent
+    assert type(agent(own)) is BroughtAddressAgent
     shipped = Crontab("c", "/t/x", "/etc/cron.d", str(RESOURCES / "crontab.sh"))
     assert type(agent_for(shipped, server)) is CrontabAgent
     assert type(agent_for(Crontab("c", "/t/x", "/etc/cron.d", str(own)), server)) is ScriptCrontabAgent
@@ -175,14 +182,14 @@ def test_shipped_addresses_and_crontabs_are_served_in_process_unless_somebody_ma
     assert type(agent_for(Application("a", "root", "root", "true", "true"), server)) is ApplicationAgent
 
 
-def test_a_late_program_and_all_its_children_are_ended(tmp_path):
+def test_a_late_program_and_all_its_children_are_ended(tmp_path, until):
     pids = tmp_path / "pids"
     text = f"trap '' TERM; sleep 100 & echo $! $$ >{pids}; wait; wait; sleep 100"
     began = time.monotonic()
     with pytest.raises(AgentError, match=r"not done after 0\.3 s"):
         asyncio.run(process.run(["sh", "-c", text], 0.3, term_seconds=0.2))
     assert time.monotonic() - began < 2
-    assert [_alive(pid) for pid in pids.read_text().split()] == [False, False]
+    until(lambda: not any(_alive(pid) for pid in pids.read_text().split()))
 
 
 def test_a_cancelled_run_leaves_no_process(tmp_path, until):
@@ -257,12 +264,12 @@ def test_every_shipped_script_parses_is_executable_and_explains_itself(path):
     assert "\nset -u\n" in path.read_text()
     done = subprocess.run([path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"usage: {path.name.replace('_multi', '')} ")
+    assert done.stderr.startswith(f"usage: {path.name} ")
 
 
 def test_the_scripts_that_1_41_documented_are_all_there():
     address = ["ipv4addr", "ipv4addr_copy_config", "ipv4addr_copy_nmcli", "ipv4addr_multi", "ipv4addr_nmcli"]
-    assert [path.stem for path in SHIPPED] == ["cifs", "crontab", *address, "nfs", "service"]
+    assert [path.stem for path in SHIPPED] == ["cifs", "crontab", "filesystem", *address, "nfs", "service"]
 
 
 @pytest.mark.parametrize("name", ["ipv4addr.sh", "ipv4addr_multi.sh"])
@@ -324,6 +331,7 @@ def test_the_service_script_starts_watches_and_stops(tmp_path):
 def test_the_nfs_script_mounts_once_and_unmounts_what_is_in_use(tmp_path):
     """`mount -t nfs` is a stand-in that mounts a tmpfs: there is no NFS in the test machine."""
     environ = _stand_in(tmp_path, "mount", 'exec /bin/mount -t tmpfs none "${@: -1}"')
+    environ["DRCM_RUN_DIR"] = str(tmp_path / "run")
     target = tmp_path / "the data"
 
     def act(action):
@@ -335,9 +343,11 @@ def test_the_nfs_script_mounts_once_and_unmounts_what_is_in_use(tmp_path):
         assert act("mount") == 0
         assert _mounts(target) == 1
         assert act("watch") == 0
-        with (target / "open").open("w"):
+        with subprocess.Popen(["sh", "-c", "exec sleep 100"], cwd=target) as user:
             assert act("unmount") == 0
+            assert user.wait(5) == -15
         assert _mounts(target) == 0
+        assert "Nothing is mounted" in (target / "THIS_FILE_SYSTEM_IS_NOT_MOUNTED").read_text()
         assert act("unmount") == 0
         assert act("watch") == 0
         assert act("remount") == 0
@@ -345,6 +355,82 @@ def test_the_nfs_script_mounts_once_and_unmounts_what_is_in_use(tmp_path):
     finally:
         while _mounts(target):
             subprocess.run(["umount", str(target)], check=True)
+
+
+def test_a_missing_script_of_1_41_is_found_where_drcm_brought_it(server):
+    agent = agent_for(Service("web", "apache2", "/usr/local/drcm/service.sh"), server)
+    assert agent.releases()[0]["argv"] == [agent.script.path, "apache2", "stop"]
+    assert Path(agent.script.path).read_text() == (RESOURCES / "service.sh").read_text()
+
+
+@pytest.fixture
+def act_on(tmp_path):
+    """Runs filesystem.sh on a source and a target; the target is unmounted at the end."""
+    target = tmp_path / "target"
+    environ = {**os.environ, "DRCM_RUN_DIR": str(tmp_path / "run"), "DRCM_PROBE_SECONDS": "5"}
+
+    def act(source, action):
+        argv = [RESOURCES / "filesystem.sh", source, target, action]
+        return subprocess.run(argv, env=environ, check=False, capture_output=True, text=True)
+
+    yield act
+    while _mounts(target):
+        subprocess.run(["umount", "-l", str(target)], check=True)
+
+
+def test_a_directory_is_bound_and_an_image_is_mounted_by_its_loop_device(act_on, tmp_path):
+    """What stands for a local disk here is an ext4 in a file: a real block device of the kernel."""
+    target = tmp_path / "target"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").touch()
+    assert act_on(tmp_path / "folder", "mount").returncode == 0
+    assert (target / "a").exists()
+    assert act_on(tmp_path / "folder", "unmount").returncode == 0
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+    os.truncate(image, 8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    assert act_on(image, "mount").returncode == 0
+    assert act_on(image, "status").returncode == 0
+    assert (target / "lost+found").is_dir()
+    assert act_on(image, "watch").stdout == ""
+    with suppress(OSError):
+        (target / "big").write_bytes(bytes(16 << 20))
+    watched = act_on(image, "watch")
+    assert watched.returncode == 0
+    assert warnings(watched.stdout) == f"{target} is full: 100 % used"
+
+
+def test_a_file_system_that_becomes_read_only_fails_its_watch_and_a_remount_mends_it(act_on, tmp_path):
+    (tmp_path / "folder").mkdir()
+    assert act_on(tmp_path / "folder", "mount").returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path / "target"], check=True)
+    watched = act_on(tmp_path / "folder", "watch")
+    assert watched.returncode == 1
+    assert "has become read-only" in watched.stderr
+    assert act_on(tmp_path / "folder", "remount").returncode == 0
+    assert act_on(tmp_path / "folder", "watch").returncode == 0
+
+
+def test_a_local_disk_that_the_kernel_still_uses_is_not_torn_away(act_on, tmp_path):
+    """A mount inside a mount: detaching it would leave a second writer behind."""
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    assert act_on(tmp_path / "folder", "mount").returncode == 0
+    inner = tmp_path / "target" / "inner"
+    subprocess.run(["mount", "-t", "tmpfs", "none", inner], check=True)
+    try:
+        done = act_on(tmp_path / "folder", "unmount")
+        assert done.returncode == 1
+        assert "still in use" in done.stderr
+    finally:
+        subprocess.run(["umount", inner], check=True)
+    assert act_on(tmp_path / "folder", "unmount").returncode == 0
+
+
+def test_a_source_that_is_nothing_is_named(act_on):
+    done = act_on("/nowhere", "mount")
+    assert done.returncode == 1
+    assert "/nowhere: no device, directory or image here" in done.stderr
 
 
 def _mounts(target):
