@@ -26,7 +26,7 @@ PURE = {
         placement roll spec stat
     """,
     "drcm.replication": """
-        gaterequest generation guards outcome plan result rootstate rsync rsyncserver transitions verdict
+        gaterequest generation guards kept outcome plan result rootstate rsync rsyncserver transitions verdict
     """,
     "drcm.alerts": "alert message policy",
 }
@@ -43,9 +43,9 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """
-        arguments beginning custody deciding diary founding gate gatecalls gatereceive job link locks
-        looking openssh process progress push receiving records remote report resolving role roots run
-        sshsetup
+        archive arguments beginning conflicts custody deciding diary founding gate gatecalls gatekept
+        gatereceive job link locks looking openssh past pastview process progress push putback receiving
+        records remote report resolving role roots run sshsetup trash undoing
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

@@ -33,6 +33,10 @@ examples:
                                 DIVERGED: show what the other node would lose (kept in .drcm/conflicts)
   drcm-sync testfs --promote --accept-loss
                                 the node with the newest copy is gone for good: serve this one
+  drcm-sync testfs --history    the runs; --show RUN names the files of one
+  drcm-sync testfs --undo 40-1a2b3c4d a/file --dry-run
+                                bring back what that run replaced or deleted
+  drcm-sync testfs --conflicts  what was kept because no run describes it
   drcm-sync testfs --reinit     a new, empty disk: join the set again
 """
 
@@ -54,6 +58,12 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument(
         "--promote", action="store_true", help="with --accept-loss: serve this node's older copy"
     )
+    task.add_argument("--history", action="store_true", help="the runs, and what is kept of each")
+    task.add_argument("--show", metavar="RUN", default="", help="what a run created, replaced and deleted")
+    task.add_argument("--undo", metavar=("RUN", "PATH"), nargs="+",
+                      help="bring back what a run replaced and deleted, all or these paths")  # fmt: skip
+    task.add_argument("--conflicts", action="store_true", help="what was kept because no run describes it")
+    task.add_argument("--tidy", action="store_true", help=argparse.SUPPRESS)
     task.add_argument("--reinit", action="store_true", help="join again with empty directories")
     task.add_argument("--hand-over", metavar="NODE", default="", help=argparse.SUPPRESS)
     made.add_argument("--wait-go", action="store_true", help=argparse.SUPPRESS)
@@ -61,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
         "--accept-loss", action="store_true", help="with --promote: newer copies are gone for good"
     )
     made.add_argument("--yes", action="store_true", help="with --promote: ask nothing")
+    made.add_argument("--created", action="store_true", help="with --undo: what the run created goes too")
+    made.add_argument("--forget", metavar="ID", default="", help="with --conflicts: remove that one for good")
     made.add_argument("--from", dest="origin", metavar="NODE", default="", help="with --init: begin here")
     made.add_argument("--adopt", action="store_true", help="with --init: backups may hold files already")
     made.add_argument("--target", action="append", metavar="NODE", help="this node only; repeatable")
@@ -94,8 +106,13 @@ def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error("--accept-loss and --yes need --promote")
     if (arguments.origin or arguments.adopt) and not arguments.init:
         parser.error("--from and --adopt need --init")
-    if arguments.dry_run and (arguments.init or arguments.promote or arguments.reinit):
-        parser.error("--dry-run shows a run or --resolve; --init, --promote and --reinit make none")
+    plain = (arguments.init, arguments.promote, arguments.reinit, arguments.conflicts, arguments.tidy)
+    if arguments.dry_run and any(plain):
+        parser.error("--dry-run shows a run, --resolve or --undo; the others make none")
+    if arguments.created and not arguments.undo:
+        parser.error("--created needs --undo")
+    if arguments.forget and not arguments.conflicts:
+        parser.error("--forget needs --conflicts")
     if arguments.wait_go and not arguments.hand_over:
         parser.error("--wait-go needs --hand-over")
     return arguments

@@ -6,8 +6,9 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -72,6 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _promote(job, arguments)
     if arguments.reinit:
         return _reinit(job, arguments)
+    if arguments.history or arguments.show or arguments.undo or arguments.conflicts:
+        return _past(job, arguments)
     return _resolve(job, arguments) if arguments.resolve else _sync(job, arguments)
 
 
@@ -159,6 +162,57 @@ def _resolve(job: Job, arguments: argparse.Namespace) -> int:
     targets = _targets(job, arguments)
     change = partial(resolving.resolve, job, targets, mine.heard)
     return _show(sync(job, targets, mine.heard, change=change), arguments)
+
+
+# -- what was ---------------------------------------------------------------------------------------
+
+
+def _past(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import past, pastview
+
+    if arguments.history:
+        runs = past.look_back(job)
+        return _told(arguments, runs.to_json(), lambda: pastview.history(runs, arguments.verbose))
+    if arguments.show:
+        found = past.show(job, arguments.show)
+        return _told(arguments, found.to_json(), lambda: pastview.shown(found))
+    return _undo(job, arguments) if arguments.undo else _conflicts(job, arguments)
+
+
+def _undo(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import pastview, role, undoing
+
+    mine = role.ask(job.cluster, job.sync_set, job.paths, job.node)
+    if not mine.may_write:
+        name = job.sync_set.name
+        what = f"{name}: {job.node} is not its writer: {mine.reason}. The next run would revert an undo here"
+        raise RoleError(what, "Run it on the writer (drcm-report tells which node that is)")
+    run, *paths = arguments.undo
+    done = undoing.undo(job, run, paths, arguments.created)
+    return _told(arguments, done.to_json(), lambda: pastview.undone(done, arguments.quiet))
+
+
+def _conflicts(job: Job, arguments: argparse.Namespace) -> int:
+    from drcm.replication import conflicts, pastview
+
+    name = job.sync_set.name
+    if arguments.forget:
+        gone = "\n".join(
+            f"{name}: {path} is gone for good" for path in conflicts.forget(job, arguments.forget)
+        )
+        return _say(job, gone, arguments)
+    found, silent = conflicts.survey(job)
+    document = {"schema": 1, "ok": True, "exit_code": EXIT_OK, "name": name, "silent": silent}
+    document["conflicts"] = [asdict(one) for one in found]
+    return _told(arguments, document, lambda: pastview.conflicts(name, found, silent))
+
+
+def _told(arguments: argparse.Namespace, document: dict[str, Any], tell: Callable[[], None]) -> int:
+    if arguments.json:
+        _print_json(document)
+    else:
+        tell()
+    return EXIT_OK
 
 
 # -- a run -----------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from drcm.history import History, RunRow
 from drcm.paths import Paths
 from drcm.replication.result import TargetResult
 
+RUN_NAMES = 50  # of each kind that stay in the history; the receiver's trash knows the rest
+
 
 def note(
     paths: Paths, result: TargetResult, *, name: str, node: str, generation: str, started: datetime
@@ -48,5 +50,12 @@ def _detail(result: TargetResult) -> dict[str, object]:
         "exit_code": result.exit_code,
         "failed": list(result.failed[:50]),
         "kept": len(result.kept),
+        "names": _names(result),
     }
     return {key: value for key, value in said.items() if value}
+
+
+def _names(result: TargetResult) -> dict[str, list[str]]:
+    """Relative to their roots, as in the result."""
+    kinds = {"created": result.created, "changed": result.changed, "deleted": result.deleted}
+    return {kind: list(names[:RUN_NAMES]) for kind, names in kinds.items() if names and result.run}

@@ -7,6 +7,8 @@ Standard library only: it starts several times a run.
     probe NAME | join NAME | begin NAME | commit NAME | hello     one JSON object on each stream
     plan NAME ROOT -- rsync --server -n ...                       rsync's protocol
     receive NAME ROOT GENERATION RUN ATTEMPT -- rsync --server ...
+    kept NAME                                                     what .drcm/trash and conflicts hold
+    fetch NAME ROOT KIND LABEL -- rsync --server --sender ...     one folder of them, read only
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import NoReturn
 
 from drcm.errors import EXIT_OK, EXIT_PROTOCOL, DrcmError
 from drcm.paths import Paths, paths
-from drcm.replication import gatecalls, gatereceive
+from drcm.replication import gatecalls, gatekept, gatereceive
 from drcm.replication.gaterequest import NAME, Answer, Request, checked, malformed
 
 REQUEST_MAX = 1024 * 1024  # bytes
@@ -122,10 +124,12 @@ CALLS: dict[str, Callable[..., Answer]] = {
     "join": gatecalls.join,
     "begin": gatecalls.begin,
     "commit": gatecalls.commit,
+    "kept": gatekept.listing,
 }
 STREAMING: dict[str, Callable[[Paths, list[str]], int]] = {
     "plan": gatereceive.plan,
     "receive": gatereceive.receive,
+    "fetch": gatekept.fetch,
 }
 
 

@@ -23,9 +23,15 @@ INTERRUPTED = 20  # rsync's own code for "ended by a signal"
 
 
 def _server(arguments: list[str], count: int) -> tuple[list[str], rsyncserver.Asked]:
+    words, command = server_words(arguments, count)
+    return words, rsyncserver.parse(command)
+
+
+def server_words(arguments: list[str], count: int) -> tuple[list[str], list[str]]:
+    """The gate's own words, and rsync's command line after the `--`."""
     if len(arguments) <= count or arguments[count] != "--":
         raise malformed(f"expected {count} words, --, and rsync's command line")
-    return arguments[:count], rsyncserver.parse(arguments[count + 1 :])
+    return arguments[:count], arguments[count + 1 :]
 
 
 def _root(record: Record, index: str, asked: rsyncserver.Asked) -> Root:
@@ -51,7 +57,7 @@ def plan(here: Paths, arguments: list[str]) -> int:
         raise rsyncserver.OptionsError("a plan is a dry run", "", EXIT_NO_PERMISSION)
     record = begun(here, checked(NAME, name, "name of a set"), (asked.path,))
     _root(record, index, asked)
-    return _child(rsyncserver.plan_argv(asked))
+    return child(rsyncserver.plan_argv(asked))
 
 
 def receive(here: Paths, arguments: list[str]) -> int:
@@ -93,7 +99,7 @@ def _run_rsync(
         os.makedirs(folder, mode=0o700, exist_ok=True)
     _clear(temporary)
     imposed = rsyncserver.Imposed(str(kept), str(listed), "" if root.mounts else temporary)
-    return kept, _child(rsyncserver.receive_argv(asked, imposed))
+    return kept, child(rsyncserver.receive_argv(asked, imposed))
 
 
 def _clear(temporary: str) -> None:
@@ -102,16 +108,16 @@ def _clear(temporary: str) -> None:
         os.unlink(os.path.join(temporary, name))
 
 
-def _child(argv: list[str]) -> int:
+def child(argv: list[str]) -> int:
     """Run rsync in my group with the lock's descriptor; its exit code, 20 where a signal ended it."""
-    child = os.posix_spawnp(argv[0], argv, environment())
+    pid = os.posix_spawnp(argv[0], argv, environment())
 
     def pass_on(number: int, frame: object) -> None:
-        os.kill(child, number)
+        os.kill(pid, number)
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, pass_on)
-    _, status = os.waitpid(child, 0)
+    _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else INTERRUPTED
 

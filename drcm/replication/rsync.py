@@ -55,7 +55,38 @@ def sender_argv(transfer: Transfer, program: str = "rsync") -> list[str]:
     argv += [f"--exclude={pattern}" for pattern in transfer.exclude]
     argv += ["-e", " ".join(map(_shell_word, transfer.shell))]
     argv += [f"--rsync-path={' '.join(map(_shell_word, transfer.remote))}"]
-    return [*argv, "--", _as_folder(transfer.source), _destination(transfer)]
+    return [
+        *argv,
+        "--",
+        _as_folder(transfer.source),
+        _remote(transfer.user, transfer.address, transfer.target),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A folder of kept versions on its way to `target`, from this node (no shell) or from another."""
+
+    source: str  # an absolute path; the gate over there puts its own in its place
+    target: str
+    address: str = ""
+    user: str = ""
+    shell: tuple[str, ...] = ()
+    remote: tuple[str, ...] = ()  # drcm-gate fetch ... -- rsync
+    rules: str = ""  # a file of NUL-separated patterns of what is wanted; "" = all
+    bwlimit: str = ""
+
+
+def fetch_argv(fetch: Fetch, program: str = "rsync") -> list[str]:
+    """The whole command line of the local receiver."""
+    argv = [program, *FIDELITY, "--timeout=60", *REPORTING]
+    argv += [f"--bwlimit={fetch.bwlimit}"] if fetch.bwlimit else []
+    argv += ["--from0", f"--include-from={fetch.rules}", "--exclude=*"] if fetch.rules else []
+    if not fetch.shell:
+        return [*argv, "--", _as_folder(fetch.source), _as_folder(fetch.target)]
+    argv += ["-e", " ".join(map(_shell_word, fetch.shell))]
+    argv += [f"--rsync-path={' '.join(map(_shell_word, fetch.remote))}"]
+    return [*argv, "--", _remote(fetch.user, fetch.address, fetch.source), _as_folder(fetch.target)]
 
 
 def _optional(transfer: Transfer) -> Iterator[str]:
@@ -73,9 +104,9 @@ def _optional(transfer: Transfer) -> Iterator[str]:
         yield "--fsync"
 
 
-def _destination(transfer: Transfer) -> str:
-    host = f"[{transfer.address}]" if ":" in transfer.address else transfer.address
-    return f"{transfer.user}@{host}:{_as_folder(transfer.target)}"
+def _remote(user: str, address: str, path: str) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"{user}@{host}:{_as_folder(path)}"
 
 
 def _as_folder(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The receiver's rsync: which command lines the gate starts, and what it imposes on them. Pure.
+"""The gate's rsync, receiver or sender: which command lines it starts, and what it imposes on them. Pure.
 
 Standard library only: drcm-gate must start in milliseconds. Nothing is passed through that is not on the
 list below; backup, temporary and log paths are the gate's own, whatever was asked (HISTORIES R31).
@@ -24,6 +24,11 @@ _EXACT = frozenset(
 _NUMBERED = re.compile(r"--(?:timeout|bwlimit|max-delete)=[0-9]+|--info=[A-Z0-9,]+|--log-format=%i")
 _DROPPED = frozenset({"--mkpath", "--backup"})  # a root that is gone is never made anew
 _DROPPED_WITH_VALUE = frozenset({"--backup-dir", "--temp-dir"})
+
+
+# What `rsync -aHAXS --numeric-ids` sends when it fetches: it may not follow a link (L, k) nor name files (R).
+_FETCH_SHORT = re.compile(r"-[lHogDtpAXrS]+(?:e[0-9]*\.[A-Za-z]*)?")
+_FETCH = re.compile(r"--numeric-ids|--timeout=[0-9]+|--bwlimit=[0-9]+|--info=[A-Z0-9,]+")
 
 
 class OptionsError(DrcmError):
@@ -119,3 +124,15 @@ def receive_argv(asked: Asked, imposed: Imposed, program: str = "rsync") -> list
     if imposed.temp_dir:
         own.append(f"--temp-dir={imposed.temp_dir}")
     return [program, "--server", asked.letters, *asked.kept, *own, ".", f"{asked.path}/"]
+
+
+def fetch_argv(argv: list[str], folder: str, program: str = "rsync") -> list[str]:
+    """A sender of `folder` and all below, whatever path was asked; OptionsError for anything unknown."""
+    if len(argv) < 6 or argv[:3] != ["rsync", "--server", "--sender"] or argv[-2] != ".":
+        raise _refuse("expected rsync --server --sender OPTIONS . PATH")
+    for word in argv[4:-2]:
+        if not _FETCH.fullmatch(word):
+            raise _refuse(f"option {word!r} is not one that drcm-sync uses to fetch")
+    if not _FETCH_SHORT.fullmatch(argv[3]):
+        raise _refuse(f"{argv[3]!r} is not a set of options that drcm-sync uses to fetch")
+    return [program, *argv[1:-1], f"{folder}/"]
