@@ -34,6 +34,7 @@ class Beginning:
     lease_until: float = 0.0
     adopt: tuple[GroupKey, ...] = ()  # groups that the former daemon held
     words: dict[str, Any] = field(default_factory=dict)  # its ledger, as Ledger.export gave it
+    silent_until: float = 0.0  # it was to give no word before: its machine had only just booted
 
 
 class Engine:
@@ -44,7 +45,8 @@ class Engine:
         self.boot = boot
         self.begin = begin
         self.membership = Membership(spec, boot, now, begin.machine_booted)
-        self.ledger = Ledger(spec.me, silent_until=now + spec.dead_seconds if begin.machine_booted else now)
+        silent = spec.dead_seconds if begin.machine_booted else 0.0
+        self.ledger = Ledger(spec.me, silent_until=max(now + silent, begin.silent_until))
         self.ledger.restore(begin.words)
         self.heads: dict[str, Head] = {}
         self.views: dict[str, SetView] = {}

@@ -7,7 +7,7 @@ carries the kernel's boot_id, so that a booted machine, wherever its /run lies, 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class GrantsFile:
             "kernel_boot": self.kernel_boot,
             "boot": engine.boot.hex(),
             "words": engine.ledger.export(),
+            "silent_until": engine.ledger.silent_until,
             "held": list(held),
             "lease_until": min((h.lease_until for h in held.values()), default=0.0),
         }
@@ -44,16 +45,13 @@ class GrantsFile:
         value = self._read()
         if value.get("kernel_boot") != self.kernel_boot:
             return Beginning(machine_booted=True)
+        silent_until = float(value.get("silent_until", 0.0))
+        begin = Beginning(machine_booted=False, words=value["words"], silent_until=silent_until)
         lease_until = float(value["lease_until"])
         if lease_until <= now:
-            return Beginning(machine_booted=False, words=value["words"])
-        return Beginning(
-            machine_booted=False,
-            resumes=bytes.fromhex(value["boot"]),
-            lease_until=lease_until,
-            adopt=tuple(value["held"]),
-            words=value["words"],
-        )
+            return begin
+        boot, adopt = bytes.fromhex(value["boot"]), tuple(value["held"])
+        return replace(begin, resumes=boot, lease_until=lease_until, adopt=adopt)
 
     def _read(self) -> dict[str, Any]:
         """{} where there is none, or the former daemon's machine died while writing it."""

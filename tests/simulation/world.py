@@ -170,7 +170,8 @@ class World:
         alive = (HoldState.STARTING, HoldState.RUNNING)
         held = {key: h for key, h in engine.care.holdings.items() if h.state in alive and not h.handover}
         until = min((h.lease_until for h in held.values()), default=0.0)
-        return Beginning(False, engine.boot, until, tuple(held), engine.ledger.export())
+        words, silent_until = engine.ledger.export(), engine.ledger.silent_until
+        return Beginning(False, engine.boot, until, tuple(held), words, silent_until)
 
     def pause(self, name: str) -> None:
         """The whole machine stands still: keeper and resources too."""

@@ -43,6 +43,7 @@ def test_a_restart_within_the_lease_goes_on(file: GrantsFile) -> None:
         lease_until=NOW + 1.4,
         adopt=(KEY,),
         words=json.loads(json.dumps(engine.ledger.export())),
+        silent_until=NOW - 50,
     )
     again = Engine(engine.spec, boot_of("a", 2), NOW + 1.0, begin)
     assert (again.care.holdings[KEY].state, again.ledger.words) == (HoldState.STARTING, engine.ledger.words)
@@ -55,9 +56,17 @@ def test_a_restart_after_the_lease_keeps_only_its_words(file: GrantsFile) -> Non
     """What it held it must stop first; what it promised others it still keeps."""
     engine = holding()
     file.write(engine)
-    assert file.beginning(NOW + 1.4) == Beginning(
-        machine_booted=False, words=json.loads(json.dumps(engine.ledger.export()))
-    )
+    words = json.loads(json.dumps(engine.ledger.export()))
+    assert file.beginning(NOW + 1.4) == Beginning(machine_booted=False, words=words, silent_until=NOW - 50)
+
+
+def test_a_restart_just_after_the_machine_booted_is_silent_too(file: GrantsFile) -> None:
+    """The words of the machine's former life are forgotten: none is given before T_dead after the boot."""
+    spec = spec_of("a", "ab", groups=(IP_GROUP,))
+    booted = Engine(spec, boot_of("a"), NOW, Beginning(machine_booted=True))
+    file.write(booted)
+    again = Engine(spec, boot_of("a", 2), NOW + 0.1, file.beginning(NOW + 0.1))
+    assert again.ledger.silent_until == booted.ledger.silent_until > NOW + 1.9
 
 
 @pytest.mark.parametrize("state", [HoldState.CLAIMING, HoldState.STOPPING, HoldState.BLOCKED])

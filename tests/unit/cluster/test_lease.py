@@ -241,10 +241,11 @@ class Voter:
 
     def start(self, time: float, *, machine_booted: bool) -> None:
         now, words = self.clock(time), {} if machine_booted else self.ledger.export()
+        silent_until = now + DEAD if machine_booted else max(now, self.ledger.silent_until)
         self.boot += 1
         spec = spec_of(self.name, self.voters)
         self.membership = Membership(spec, boot_of(self.name, self.boot), now, machine_booted)
-        self.ledger = Ledger(self.name, silent_until=now + DEAD if machine_booted else now)
+        self.ledger = Ledger(self.name, silent_until=silent_until)
         self.ledger.restore(words)
         self.claimed, self.held, self.released, self.lease_until = 0, False, False, 0.0
 
