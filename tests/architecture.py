@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 PURE = {
     "drcm": "errors reportview",
     "drcm.config": """
-        agentname build check_nodes check_server check_sets checks crond faults lines model ocfmeta
-        reading schema settings values
+        agentname binding build check_nodes check_policies check_server check_sets checks crond faults fence
+        keys lines model ocfmeta policies reading schema settings values
     """,
     "drcm.cluster": """
         care electorate engine events handover holding lease lookout membership messages moving picture

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from drcm.cluster.messages import Beat, GroupKey
-from drcm.config.model import Cluster, Kind, Node, Quorum, ResourceRef, SyncSet
+from drcm.config.binding import bound, in_order, needs_of
+from drcm.config.model import (
+    RESTART_LIMIT,
+    RESTART_WINDOW,
+    Cluster,
+    Kind,
+    Node,
+    Quorum,
+    ResourceRef,
+    SyncSet,
+)
 
 MemberKey = str  # "ip:web", "set:testfs"
-START_ORDER = {kind: place for place, kind in enumerate(Kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """A member that fails is restarted in its place `limit` times within `window` seconds, then it moves."""
+
+    limit: int = RESTART_LIMIT
+    window: float = RESTART_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +37,7 @@ class Group:
     home: str
     candidates: tuple[str, ...]  # home first, then the backups in the order of taking over
     members: tuple[MemberKey, ...]  # in the order of starting
+    needs: tuple[tuple[MemberKey, MemberKey], ...] = ()  # (member, what must run before it)
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -46,6 +64,9 @@ class Spec:
     keeps: frozenset[str] = frozenset()  # kinds that go on running when this node leaves
     members: tuple[str, ...] = ()  # cm.cfg's active nodes, on the roll or not; () = the voters
     last_man_standing: bool = False
+    restarts: Mapping[MemberKey, Restarts] = field(default_factory=dict)  # where not the default
+    flap_limit: int = 4  # moves within an hour after which a group stays
+    fenced: frozenset[str] = frozenset()  # nodes that have a fence command
 
     @property
     def lease_seconds(self) -> float:
@@ -83,7 +104,21 @@ def build_spec(cluster: Cluster, me: str) -> Spec:
         keeps=_keeps(cluster.node(me)),
         members=tuple(node.name for node in cluster.voters),
         last_man_standing=server.last_man_standing,
+        restarts=_restarts(cluster),
+        flap_limit=server.flap_limit,
+        fenced=frozenset(node.name for node in cluster.voters if node.fence_command),
     )
+
+
+def _restarts(cluster: Cluster) -> dict[MemberKey, Restarts]:
+    found = {}
+    for resource in cluster.resources:
+        said = cluster.policy(resource.kind, resource.nickname)
+        limit = RESTART_LIMIT if said.restart_limit is None else said.restart_limit
+        restarts = Restarts(limit, said.restart_window or RESTART_WINDOW)
+        if restarts != Restarts():
+            found[f"{resource.kind.value}:{resource.nickname}"] = restarts
+    return found
 
 
 def _keeps(node: Node) -> frozenset[str]:
@@ -109,10 +144,11 @@ def build_groups(cluster: Cluster) -> tuple[Group, ...]:
     for home, sets in _sets_by_home(cluster.sets).items():
         together = _moving_with(cluster, cluster.node(home), sets)
         taken.update((home, ref) for ref in together)
-        groups.append(_set_group(home, sets, together))
+        groups.append(_set_group(cluster, home, sets, together))
     for node in cluster.voters:
-        alone = (ref for ref in node.resources if (node.name, ref) not in taken)
-        groups.extend(_single(cluster, node.name, ref) for ref in alone)
+        for refs in bound(cluster, node):
+            if (node.name, refs[0]) not in taken:
+                groups.append(_resource_group(cluster, node.name, refs))
     return tuple(groups)
 
 
@@ -128,22 +164,48 @@ def _sets_by_home(sets: Iterable[SyncSet]) -> dict[str, list[SyncSet]]:
 
 
 def _moving_with(cluster: Cluster, home: Node, sets: list[SyncSet]) -> tuple[ResourceRef, ...]:
-    """The home's resources that go where its sets go: those named, else all that have a backup."""
+    """The home's resources that go where its sets go: those named, else all that have a backup.
+
+    And what is bound to one of them by `depends` or `group`.
+    """
     if all(s.resources is not None for s in sets):
-        named = {ref for s in sets for ref in s.resources or ()}
-        return tuple(ref for ref in home.resources if ref in named)
-    return tuple(ref for ref in home.resources if _backups(cluster, home.name, ref))
+        moving = {ref for s in sets for ref in s.resources or ()}
+    else:
+        moving = {ref for ref in home.resources if _backups(cluster, home.name, ref)}
+    for refs in bound(cluster, home):
+        if moving.intersection(refs):
+            moving.update(refs)
+    return tuple(ref for ref in home.resources if ref in moving)
 
 
-def _set_group(home: str, sets: list[SyncSet], refs: tuple[ResourceRef, ...]) -> Group:
-    shared = [name for name in sets[0].backups if all(name in s.backups for s in sets)]
-    members = [f"set:{s.name}" for s in sets] + [member_key(ref) for ref in _in_order(refs)]
-    return Group(f"{home}/set:{sets[0].name}", home, (home, *shared), tuple(members))
+def _set_group(cluster: Cluster, home: str, sets: list[SyncSet], refs: tuple[ResourceRef, ...]) -> Group:
+    shared = tuple(name for name in sets[0].backups if all(name in s.backups for s in sets))
+    names = tuple(f"set:{s.name}" for s in sets)
+    return _group(cluster, f"{home}/set:{sets[0].name}", (home, *shared), names, refs)
 
 
-def _single(cluster: Cluster, home: str, ref: ResourceRef) -> Group:
-    key = member_key(ref)
-    return Group(f"{home}/{key}", home, (home, *_backups(cluster, home, ref)), (key,))
+def _resource_group(cluster: Cluster, home: str, refs: tuple[ResourceRef, ...]) -> Group:
+    """One resource alone, or some that are bound together: only who backs up all of them may take them."""
+    name = next(filter(None, (cluster.policy(r.kind, r.nickname).group for r in refs)), "")
+    key = (
+        f"group:{name}" if name and len(refs) > 1 else member_key(in_order(refs, needs_of(cluster, refs))[0])
+    )
+    backups = [_backups(cluster, home, ref) for ref in refs]
+    shared = tuple(node for node in backups[0] if all(node in others for others in backups))
+    return _group(cluster, f"{home}/{key}", (home, *shared), (), refs)
+
+
+def _group(
+    cluster: Cluster,
+    key: GroupKey,
+    candidates: tuple[str, ...],
+    sets: tuple[MemberKey, ...],
+    refs: tuple[ResourceRef, ...],
+) -> Group:
+    needs = needs_of(cluster, refs)
+    pairs = [(member_key(ref), member_key(need)) for ref in refs for need in needs[ref]]
+    members = (*sets, *(member_key(ref) for ref in in_order(refs, needs)))
+    return Group(key, candidates[0], candidates, members, tuple(pairs))
 
 
 def _backups(cluster: Cluster, home: str, ref: ResourceRef) -> tuple[str, ...]:
@@ -151,7 +213,3 @@ def _backups(cluster: Cluster, home: str, ref: ResourceRef) -> tuple[str, ...]:
         return any((b.home, b.kind, b.nickname) == (home, ref.kind, ref.nickname) for b in node.backups)
 
     return tuple(node.name for node in cluster.voters if node.name != home and backs_up(node))
-
-
-def _in_order(refs: Iterable[ResourceRef]) -> list[ResourceRef]:
-    return sorted(refs, key=lambda ref: START_ORDER[ref.kind])

@@ -15,18 +15,10 @@ from typing import Any, TypeVar
 from drcm.config import agentname
 from drcm.config import model as m
 from drcm.config.faults import Faults
+from drcm.config.keys import KeySection, RowSection
 from drcm.config.lines import Entry, Section, read_sections, shown
-from drcm.config.schema import (
-    ALERTS,
-    NODE,
-    NODE_LISTS,
-    REPLICATION,
-    ROWS,
-    SERVER,
-    SYNC,
-    KeySection,
-    RowSection,
-)
+from drcm.config.policies import policies
+from drcm.config.schema import ALERTS, NODE, NODE_LISTS, REPLICATION, RESOURCE, ROWS, SERVER, SYNC
 from drcm.config.settings import Settings, check_names, each, merged
 from drcm.config.values import DeleteLimit
 
@@ -57,6 +49,7 @@ def build(text: str, faults: Faults) -> Draft:
     server, replication, alerts = (merged(sections, s, faults) for s in (SERVER, REPLICATION, ALERTS))
     nodes = _bounded(each(sections, NODE, faults), MOST_NODES, NODE.name, faults)
     sets = _bounded(each(sections, SYNC, faults), MOST_SETS, SYNC.name, faults)
+    care = _bounded(each(sections, RESOURCE, faults), MOST_RESOURCES, RESOURCE.name, faults)
     resources = _bounded(list(_resources(sections, faults)), MOST_RESOURCES, "resource", faults)
     cluster = m.Cluster(
         server=m.Server(**_fields(server, SERVER)),
@@ -65,10 +58,11 @@ def build(text: str, faults: Faults) -> Draft:
         replication=m.Replication(**_fields(replication, REPLICATION)),
         alerts=m.Alerts(**_fields(alerts, ALERTS)),
         path=faults.file,
+        policies=tuple(sorted(policies(care, faults), key=lambda p: (p.kind, p.nickname))),
     )
     cluster = replace(cluster, sets=tuple(_sync_set(s, cluster, faults) for s in sets))
     cluster = replace(cluster, digest=digest(cluster))
-    return Draft(cluster, server, alerts, {settings.line: settings for settings in (*nodes, *sets)})
+    return Draft(cluster, server, alerts, {settings.line: settings for settings in (*nodes, *sets, *care)})
 
 
 def _bounded(items: list[Located], most: int, name: str, faults: Faults) -> list[Located]:

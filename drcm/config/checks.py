@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from drcm.config.build import Draft
 from drcm.config.check_nodes import check_nodes
+from drcm.config.check_policies import check_policies
 from drcm.config.check_server import check_alerts, check_quorum, check_timing
 from drcm.config.check_sets import check_sets
 from drcm.config.faults import Faults
@@ -16,6 +17,7 @@ def check_cluster(draft: Draft, faults: Faults) -> None:
     """All cross-checks, each fault at the line that a person would change."""
     _check_resources(draft, faults)
     check_nodes(draft, faults)
+    check_policies(draft, faults)
     check_quorum(draft, faults)
     check_timing(draft, faults)
     check_sets(draft, faults)

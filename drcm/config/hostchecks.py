@@ -19,6 +19,7 @@ from drcm.config.agentname import Script, parse
 from drcm.config.build import Draft
 from drcm.config.crond import FILE_NAME, crond_faults
 from drcm.config.faults import Faults
+from drcm.config.fence import AGENTS, parse_fence
 from drcm.config.model import Address, Application, Crontab, FileSystem, Node, Resource, Service
 from drcm.config.settings import hint
 
@@ -114,6 +115,7 @@ def check_host(draft: Draft, host: Host, faults: Faults) -> None:
         faults.warning(draft.at(me.line, "keep_alive_ip"), text)
     for resource in _concerning(draft, me):
         _check_resource(resource, host, faults)
+    _check_fencing(draft, me, host, faults)
     _check_directories(draft, host, faults)
     _check_password_file(draft, host, faults)
 
@@ -203,6 +205,24 @@ def _check_directories(draft: Draft, host: Host, faults: Faults) -> None:
             )
         elif not mode:
             faults.info(draft.server.at(key), f"{key} {path} is not there yet; drcm-server makes it")
+
+
+def _check_fencing(draft: Draft, me: Node | None, host: Host, faults: Faults) -> None:
+    """What would fence the others must be here; the device that resets this node too."""
+    for node in draft.cluster.voters:
+        if node.watchdog and node is me and not stat.S_ISCHR(host.mode(node.watchdog)):
+            text = f"watchdog {node.watchdog} is no device here; correct it, or load its driver (softdog)"
+            faults.error(draft.at(node.line, "watchdog"), text)
+        if node is me or not node.fence_command:
+            continue
+        call, line = parse_fence(node.fence_command), draft.at(node.line, "fence_command")
+        if not host.mode(call.argv[0]) & 0o111:
+            cure = "install the fence-agents package" if call.argv[0].startswith(AGENTS) else "correct it"
+            faults.error(line, f"fence_command: {call.argv[0]} is no program on {host.name}; {cure}")
+        mode = host.mode(call.password_file) if call.password_file else stat.S_IFREG
+        if not stat.S_ISREG(mode) or mode & 0o077:
+            text = f"passwd_file={call.password_file}: expected a file of mode 0600; make it, chmod 600"
+            faults.error(line, f"fence_command: {text}")
 
 
 def _check_password_file(draft: Draft, host: Host, faults: Faults) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from drcm.config.schema import KEYED, ROWS, SECTION_ORDER, Key, KeySection, RowSection
+from drcm.config.keys import Key, KeySection, RowSection
+from drcm.config.schema import KEYED, ROWS, SECTION_ORDER
 
 HEAD = r""".\" Made by python -m drcm.config.manual from drcm/config/schema.py: change it there.
 .Dd November 22, 2026

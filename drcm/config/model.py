@@ -6,7 +6,7 @@ Durations are seconds (float), sizes bytes, nicknames and node names as the file
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -48,6 +48,7 @@ class Server:
     boot_wait: float = 60.0
     failback: bool = True  # "auto"; False is "manual"
     leave_sync: float = 60.0
+    flap_limit: int = 4  # moves within an hour after which a group stays where it is
     run_dir: str = "/var/run/drcm"
     log_dir: str = "/var/log/drcm"
     spool_dir: str = "/var/spool/drcm"
@@ -165,6 +166,35 @@ class BackupRef:
     nickname: str
 
 
+RESTART_LIMIT = 3
+RESTART_WINDOW = 600.0
+EACH = "*"  # the nickname that means every resource of a kind
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """[CM_RESOURCE]: how one resource, or with nickname "*" each of its kind, is started, stopped, kept up.
+
+    None: not said here. Of the timeouts (seconds) the agent's own counts then.
+    """
+
+    kind: Kind
+    nickname: str
+    depends: tuple[ResourceRef, ...] = ()  # what must run before it, on the same node
+    group: str = ""  # all of one name and one home are granted, started and moved as one
+    start_timeout: float | None = None
+    stop_timeout: float | None = None
+    monitor_timeout: float | None = None
+    restart_limit: int | None = None
+    restart_window: float | None = None
+    line: int = 0
+
+    def over(self, wider: Policy) -> Policy:
+        """This one, with what it leaves unsaid taken from `wider`."""
+        unsaid = {f.name: getattr(wider, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        return replace(self, **unsaid)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """[CM_NODE]: one member. A witness votes and holds nothing."""
@@ -186,6 +216,7 @@ class Node:
     resources: tuple[ResourceRef, ...] = ()
     backups: tuple[BackupRef, ...] = ()
     fence_command: str = ""
+    watchdog: str = ""  # device that resets the machine when it is not fed
     line: int = 0
 
 
@@ -269,6 +300,7 @@ class Cluster:
     alerts: Alerts = Alerts()
     path: str = "/etc/drcm/cm.cfg"
     digest: str = ""
+    policies: tuple[Policy, ...] = ()
 
     def node(self, name: str) -> Node:
         """The node called `name` (KeyError where there is none)."""
@@ -277,6 +309,12 @@ class Cluster:
     def resource(self, kind: Kind, nickname: str) -> Resource:
         found = (r for r in self.resources if r.kind == kind and r.nickname == nickname)
         return _one(found, f"{kind}:{nickname}")
+
+    def policy(self, kind: Kind, nickname: str) -> Policy:
+        """What [CM_RESOURCE] says of a resource, with what it says of each of its kind."""
+        said = {p.nickname: p for p in self.policies if p.kind is kind}
+        each = said.get(EACH, Policy(kind, EACH))
+        return said.get(nickname, Policy(kind, nickname)).over(each)
 
     def set(self, name: str) -> SyncSet:
         return _one((s for s in self.sets if s.name == name), name)

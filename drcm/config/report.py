@@ -11,8 +11,9 @@ from typing import Any, TextIO
 from drcm.config import model as m
 from drcm.config.faults import Fault, Severity, has_errors
 from drcm.config.hostchecks import Host
+from drcm.config.keys import KeySection
 from drcm.config.load import Loaded, load_config
-from drcm.config.schema import ALERTS, NODE, NODE_LISTS, REPLICATION, ROWS, SERVER, SYNC, KeySection
+from drcm.config.schema import ALERTS, NODE, NODE_LISTS, REPLICATION, RESOURCE, ROWS, SERVER, SYNC
 from drcm.config.template import write_template
 from drcm.config.values import show
 from drcm.errors import EXIT_FAILED, EXIT_NO_INPUT, EXIT_OK, ConfigError
@@ -71,6 +72,7 @@ def _exit_code(faults: tuple[Fault, ...]) -> int:
 def printcfg_text(cluster: m.Cluster) -> str:
     """Every setting, defaults too, in cm.cfg's own syntax: reading it again gives the same digest."""
     blocks = [_keyed(SERVER, cluster.server), *_rows(cluster.resources)]
+    blocks += [_policy(policy) for policy in cluster.policies]
     blocks += [_keyed(NODE, node) + _node_lists(node) for node in cluster.nodes]
     blocks.append(_keyed(REPLICATION, cluster.replication))
     blocks += [_keyed(SYNC, sync) + _sync_extra(sync) for sync in cluster.sets]
@@ -119,6 +121,17 @@ def _row(resource: m.Resource) -> str:
             commands = (resource.start, resource.stop, resource.ensure)
             cells = (resource.nickname, owner, *(command for command in commands if command))
     return ", ".join(cells).replace("#", "\\#")
+
+
+def _policy(policy: m.Policy) -> list[str]:
+    """Only what is given: the rest is said by KIND:*, or is the agent's own."""
+    given = [
+        key for key in RESOURCE.keys if key.attribute and getattr(policy, key.attribute) not in (None, "")
+    ]
+    depends = ", ".join(f"{ref.kind}:{ref.nickname}" for ref in policy.depends)
+    lines = [f"[{RESOURCE.name}]", _setting("resource", f"{policy.kind}:{policy.nickname}")]
+    lines += [_setting("depends", depends)] if depends else []
+    return lines + [_setting(key.name, key.type.show(getattr(policy, key.attribute))) for key in given]
 
 
 def _node_lists(node: m.Node) -> list[str]:

@@ -6,84 +6,21 @@ Defaults are those of model.py; a key without one there is required.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import Any
 
 from drcm.config import values as v
-from drcm.config.model import Alerts, Kind, Node, Quorum, Replication, Server, SyncSet
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a section. `field` is the model's name for it, "" where build.py makes more of it."""
-
-    name: str
-    type: v.Type
-    doc: str
-    field: str = "="  # "=": the same as `name`
-    aliases: tuple[str, ...] = ()
-    many: bool = False  # may be repeated; each line adds one value
-    unset: str = ""  # the default as text, where the model has no field for it
-
-    @property
-    def attribute(self) -> str:
-        return self.name if self.field == "=" else self.field
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One field of a CSV row."""
-
-    name: str
-    type: v.Type
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KeySection:
-    """A section of `key = value` lines. `repeated`: each heading begins another one (a node, a set)."""
-
-    name: str
-    doc: str
-    model: type
-    keys: tuple[Key, ...]
-    repeated: bool = False
-
-    def find(self, name: str) -> Key | None:
-        """The key spelt `name`, its old spellings included."""
-        return next((key for key in self.keys if name == key.name or name in key.aliases), None)
-
-    def default_text(self, key: Key) -> str:
-        """The default as cm.cfg would spell it; "" = nothing, none, or the key is required."""
-        value = self.default(key)
-        return key.unset if value is None else key.type.show(value)
-
-    def default(self, key: Key) -> Any:
-        """The model's default of `key`; None where it must be given (or is not one field)."""
-        for item in fields(self.model):
-            if item.name == key.attribute:
-                return None if item.default is MISSING else item.default
-        return None
-
-    def required(self, key: Key) -> bool:
-        return any(item.name == key.attribute and item.default is MISSING for item in fields(self.model))
-
-
-@dataclass(frozen=True, slots=True)
-class RowSection:
-    """A section of CSV rows, one a resource."""
-
-    name: str
-    doc: str
-    kind: Kind
-    columns: tuple[Column, ...]
-
-    @property
-    def format(self) -> str:
-        """As the guide writes it: nickname, user:group, start_program, stop_program[, ensure_script]."""
-        parts = [f"[, {c.name}]" if c.optional else f", {c.name}" for c in self.columns]
-        return "".join(parts).removeprefix(", ")
-
+from drcm.config.keys import Column, Key, KeySection, RowSection
+from drcm.config.model import (
+    RESTART_LIMIT,
+    RESTART_WINDOW,
+    Alerts,
+    Kind,
+    Node,
+    Policy,
+    Quorum,
+    Replication,
+    Server,
+    SyncSet,
+)
 
 DAY = 86400.0
 LEVEL = v.integer(0, 1000)
@@ -124,6 +61,11 @@ SERVER = KeySection(
             "failback", FAILBACK, "auto: resources go home once their node is back and up to date; or manual"
         ),
         Key("leave_sync", v.seconds(0, 3600), "a clean stop waits this long for the last sync"),
+        Key(
+            "flap_limit",
+            v.integer(1, 1000),
+            "what moved this often within an hour stays where it is, and somebody is told",
+        ),
         Key("run_dir", v.PATH, "directory of the running daemon's files"),
         Key("log_dir", v.PATH, "directory of the log file"),
         Key("spool_dir", v.PATH, "directory of what waits to be sent"),
@@ -177,7 +119,18 @@ NODE = KeySection(
         Key("witness", v.BOOL, "1 = votes, and holds nothing: the cheap third node of a two-node cluster"),
         Key("transport", TRANSPORT, "udp, or tcp (TLS) across the internet"),
         Key(
-            "fence_command", v.TEXT, "run by the others before they take over; it must cut this node's power"
+            "fence_command",
+            v.FENCE,
+            "run by the node that takes over, before it starts anything; it must cut this node's power: a "
+            "program with its arguments (no shell), or fence:AGENT key=value ... for /usr/sbin/AGENT of the "
+            "fence-agents package, its parameters given on standard input (passwd_file=FILE: the password "
+            "from a file of mode 0600; action=off unless said otherwise)",
+        ),
+        Key(
+            "watchdog",
+            v.OPTIONAL_PATH,
+            "watchdog device, as /dev/watchdog: the machine is reset when what its lease no longer covers "
+            "can't be released, or when nobody is left to see to it; empty = none",
         ),
         Key("keep_services", v.BOOL, "1 = services go on when drcm is stopped"),
         Key("keep_filesystems", v.BOOL, "1 = file systems stay mounted when drcm is stopped"),
@@ -199,6 +152,48 @@ NODE = KeySection(
                 Key(own, v.NAMES, f"nicknames of [{SECTION_OF[kind]}] that run here", "", many=True),
                 Key(backup, REFS, "nodename:nickname of those taken over from others", "", many=True),
             )
+        ),
+    ),
+    repeated=True,
+)
+
+TIMEOUT = v.seconds(0.1, DAY)
+
+RESOURCE = KeySection(
+    "CM_RESOURCE",
+    "Order, timeouts and restarts of resources. Repeat it; without it all is as the defaults say.",
+    Policy,
+    (
+        Key(
+            "resource",
+            v.list_of(v.Type("", str), "KIND:NICKNAME with commas between, or KIND:*"),
+            "whom the section is about: as service:db, or ip:web, service:web; service:* = every service",
+            "",
+            many=True,
+        ),
+        Key(
+            "depends",
+            v.list_of(v.Type("", str), "KIND:NICKNAME with commas between"),
+            "what must run before it, on the same node; they move together. Needed only where the order of "
+            "the kinds is not enough: file systems, addresses, services, applications, crontabs",
+            "",
+            many=True,
+        ),
+        Key("group", v.GROUP, "all resources of this group with one home start, stop and move as one"),
+        Key("start_timeout", TIMEOUT, "seconds that its start may take", unset="the agent's, 120"),
+        Key("stop_timeout", TIMEOUT, "seconds that its stop may take before TERM, then KILL", unset="60"),
+        Key("monitor_timeout", TIMEOUT, "seconds that a look at it may take", unset="60"),
+        Key(
+            "restart_limit",
+            v.integer(0, 1000),
+            "a failed resource is restarted where it is so often within restart_window, then it moves",
+            unset=str(RESTART_LIMIT),
+        ),
+        Key(
+            "restart_window",
+            v.seconds(1, 7 * DAY),
+            "seconds after which a failure no longer counts",
+            unset=f"{RESTART_WINDOW:.0f}",
         ),
     ),
     repeated=True,
@@ -333,12 +328,13 @@ ROWS: dict[str, RowSection] = {
 }
 
 KEYED: dict[str, KeySection] = {
-    section.name: section for section in (SERVER, NODE, REPLICATION, SYNC, ALERTS)
+    section.name: section for section in (SERVER, RESOURCE, NODE, REPLICATION, SYNC, ALERTS)
 }
 # In the order in which template, report and man page show them.
 SECTION_ORDER: Sequence[str] = (
     "CM_SERVER",
     *ROWS,
+    "CM_RESOURCE",
     "CM_NODE",
     "CM_REPLICATION",
     "CM_SYNC",

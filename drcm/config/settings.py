@@ -9,8 +9,9 @@ from itertools import islice
 from typing import Any
 
 from drcm.config.faults import Faults
+from drcm.config.keys import Key, KeySection
 from drcm.config.lines import Entry, Section, shown
-from drcm.config.schema import KEYED, ROWS, Key, KeySection
+from drcm.config.schema import KEYED, ROWS
 
 MOST_COMPARED = 200  # names that a misspelt one is held against: 5 µs each
 

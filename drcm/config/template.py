@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from drcm.config.schema import KEYED, NODE_LISTS, ROWS, SECTION_ORDER, KeySection
+from drcm.config.keys import KeySection
+from drcm.config.schema import KEYED, NODE_LISTS, ROWS, SECTION_ORDER
 
 MODE = 0o644  # no secrets: passwords are in files of their own
 HEAD = """\
@@ -37,6 +38,12 @@ SYNC_EXAMPLE = {
     "copy": "/usr/local",
     "schedule": "*/5 * * * *",
 }
+RESOURCE_EXAMPLE = {
+    "resource": "cron:user",
+    "depends": "ip:cmnodef",
+    "restart_limit": "3",
+    "restart_window": "600",
+}
 
 
 def template_text(hostname: str = "cmnode1") -> str:
@@ -60,6 +67,9 @@ def _block(name: str, hostname: str) -> str:
     schema = KEYED[name]
     if name == "CM_NODE":
         return _nodes(schema, hostname)
+    if name == "CM_RESOURCE":
+        lines = _keys(schema, RESOURCE_EXAMPLE)
+        return "\n".join([f"# {schema.doc}", f"#[{name}]", *(_commented(line) for line in lines), ""])
     if name == "CM_SYNC":
         head = [
             f"# {schema.doc}",

@@ -14,6 +14,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from drcm.config import agentname
+from drcm.config.fence import parse_fence
 
 TRUE = frozenset({"1", "true", "t", "yes", "y"})
 FALSE = frozenset({"0", "false", "f", "no", "n"})
@@ -165,6 +166,12 @@ def _optional(parse: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: parse(text) if text else ""
 
 
+def _parse_fence(text: str) -> str:
+    if text:
+        parse_fence(text)
+    return text
+
+
 def _parse_filled(text: str) -> str:
     if not text:
         raise ValueError(text)
@@ -256,11 +263,13 @@ def list_of(item: Type, expected: str) -> Type:
     return Type(expected, parse, blank=())
 
 
+FENCE = Type("/path/program with its arguments, or fence:AGENT key=value ...", _parse_fence)
 BOOL = Type("1 or 0 (also true/false, t/f, yes/no, y/n)", _parse_bool)
 TEXT = Type("text", str)
 FILLED = Type("some text", _parse_filled)
 PORT = Type("a port from 1 to 65535", lambda text: int(_within(_parse_integer(text), 1, 65535)))
 NAME = Type("a name of letters, digits and _ . - (64 at most)", _matching(NAME_PATTERN))
+GROUP = Type("a name of letters, digits and _ . - (64 at most)", _optional(_matching(NAME_PATTERN)))
 NAMES = list_of(NAME, "names of letters, digits and _ . - with commas between")
 HOST = Type("a host name as `uname -n` prints it", _matching(HOST_PATTERN))
 SERVER_NAME = Type("a host name or an address", _optional(_matching(HOST_PATTERN)))

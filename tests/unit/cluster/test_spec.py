@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from small_cluster import CONFIG, cluster_of, spec_of
 
-from drcm.cluster.spec import Group, build_groups, build_spec, resolve_quorum
+from drcm.cluster.spec import Group, Restarts, build_groups, build_spec, resolve_quorum
 from drcm.config.model import Quorum
 
 MIXED = """\
@@ -163,3 +163,57 @@ def test_the_digest_tells_another_meaning() -> None:
     assert build_spec(cluster_of(CONFIG), "a").groups == build_spec(cluster_of(CONFIG), "b").groups
     other = CONFIG.replace("10.9.0.100", "10.9.0.99")
     assert build_spec(cluster_of(other), "a").digest != build_spec(cluster_of(CONFIG), "a").digest
+
+
+def test_what_is_bound_is_one_group() -> None:
+    """`group` and `depends` make one group of a home's resources; who backs up only some can't take it."""
+    bound = (
+        MIXED
+        + """
+[CM_RESOURCE]
+resource = ip:web, filesystem:nfs
+group = site
+restart_limit = 1
+[CM_RESOURCE]
+resource = filesystem:nfs2
+depends = ip:web
+"""
+    )
+    bound = bound.replace(
+        "nfs, filer", "nfs2, filer:/more, /mnt/more, /etc/drcm/resources/nfs.sh\nnfs, filer"
+    )
+    bound = bound.replace("node_filesystems = nfs", "node_filesystems = nfs, nfs2")
+    bound = bound.replace("node_backup_filesystems = a:nfs", "node_backup_filesystems = a:nfs, a:nfs2")
+    spec = build_spec(cluster_of(bound), "a")
+    assert (
+        Group(
+            "a/group:site",
+            "a",
+            ("a", "b"),
+            ("filesystem:nfs", "ip:web", "filesystem:nfs2"),
+            (("filesystem:nfs2", "ip:web"),),
+        )
+        in spec.groups
+    )
+    assert spec.restarts == {"ip:web": Restarts(1, 600.0), "filesystem:nfs": Restarts(1, 600.0)}
+
+
+def test_what_is_bound_to_a_sets_resource_moves_with_the_set() -> None:
+    """`resources = ip:web` and a service that depends on it: both go where the set goes."""
+    text = (
+        CONFIG
+        + """
+[CM_RESOURCE]
+resource = cron:system
+depends = ip:web
+[CM_SYNC]
+name = data
+primary = a
+backups = b
+mirror = /data
+every = 30s
+resources = ip:web
+"""
+    )
+    (group,) = build_groups(cluster_of(text))
+    assert group.members == ("set:data", "ip:web", "cron:system")

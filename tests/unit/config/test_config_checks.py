@@ -12,6 +12,71 @@ import pytest
 Read = Callable[[str], list[str]]
 
 CASES = {
+    # [CM_RESOURCE]
+    "policy of nothing there": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = service:wep #!\n[CM_SYNC]",
+        "ERROR - resource: there is no service:wep (did you mean 'service:web'?)",
+    ),
+    "policy without a kind": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = web #!\n[CM_SYNC]",
+        "ERROR - resource: 'web': expected KIND:NICKNAME, KIND one of filesystem, ip, service",
+    ),
+    "policy of nobody": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE] #!\nstop_timeout = 5\n[CM_SYNC]",
+        "ERROR - [CM_RESOURCE] has no resource",
+    ),
+    "two policies of one": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = ip:front\n[CM_RESOURCE]\nresource = cron:user, ip:front #!\n[CM_SYNC]",
+        "ERROR - ip:front has a [CM_RESOURCE] in line 29 already",
+    ),
+    "depends on nothing there": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = cron:user\ndepends = ip:fornt #!\n[CM_SYNC]",
+        "ERROR - depends: there is no ip:fornt (did you mean 'ip:front'?)",
+    ),
+    "depends goes round": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = ip:front\ndepends = cron:user\n"
+        "[CM_RESOURCE]\nresource = cron:user\ndepends = service:web #!\n"
+        "[CM_RESOURCE]\nresource = service:web\ndepends = ip:front\n[CM_SYNC]",
+        "ERROR - depends goes round: cron:user -> service:web -> ip:front -> cron:user; take one",
+    ),
+    "depends on itself": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = ip:front\ndepends = ip:front #!\n[CM_SYNC]",
+        "ERROR - depends goes round: ip:front -> ip:front; take one",
+    ),
+    "depends on another node's": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = service:web\ndepends = ip:front #!\n[CM_SYNC]",
+        "ERROR - depends: service:web is at home on two, but two does not list ip:front: "
+        "add it to its node_floating_ip_addrs",
+    ),
+    "group of a kind": (
+        "[CM_SYNC]",
+        "[CM_RESOURCE]\nresource = service:* #!\ngroup = all\n[CM_SYNC]",
+        "ERROR - depends and group are of single resources, not of service:*",
+    ),
+    "a group that can't move": (
+        "[CM_NODE]\nnodename = one",
+        "[CM_RESOURCE]\nresource = ip:front, service:web\ngroup = site\n[CM_NODE] #!\nnodename = one",
+        "WARNING - ip:front, service:web of one move as one, but two does not back up service:web, so it can "
+        "take over none of them: add one:web to its node_backup_services",
+    ),
+    "fence_command through a shell's eyes": (
+        "witness = 1",
+        "witness = 1\nfence_command = off three #!",
+        "ERROR - fence_command is 'off three': expected /path/program with its arguments, or fence:AGENT",
+    ),
+    "fence agent's parameter without a value": (
+        "witness = 1",
+        "witness = 1\nfence_command = fence:fence_virsh ip #!",
+        "ERROR - fence_command is 'fence:fence_virsh ip': expected",
+    ),
     # resources
     "same nickname": (
         "[CM_NODE]\nnodename = one",

@@ -199,6 +199,6 @@ def test_the_digest_is_of_the_meaning(draft_of: Read, good: str) -> None:
         ("mirror = /testfs", "copy = /testfs"),
         ("email = root", "email = admin"),
         ("node_services = web\n[CM_NODE]", "[CM_NODE]"),
-        ("witness = 1", "witness = 1\nfence_command = x"),
+        ("witness = 1", "witness = 1\nfence_command = /x"),
     ):
         assert draft_of(good.replace(old, new)).cluster.digest != first, new

@@ -72,7 +72,8 @@ def test_the_templates_examples_load_too(faults_of: Callable[[str], list[str]]) 
     """With the # taken from the witness, the set and the resources it is a good file without a warning."""
     lines = template_text().split("\n")
     wanted = re.compile(
-        r"#(\[|witness = 1|(name|primary|backups|mirror|copy|schedule|nodename|hostname|keep_alive_ip) =)"
+        r"#(\[|witness = 1|(name|primary|backups|mirror|copy|schedule|nodename|hostname|keep_alive_ip"
+        r"|resource|depends|restart_limit|restart_window) =)"
     )
     text = "\n".join(line[1:] if wanted.match(line) else line for line in lines)
     text = text.replace("\n#web,", "\nweb,").replace("\n#ldm,", "\nldm,").replace("\n#data,", "\ndata,")
