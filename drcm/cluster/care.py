@@ -14,7 +14,7 @@ from drcm.cluster.lease import Permit
 from drcm.cluster.lookout import Lookout
 from drcm.cluster.messages import GroupKey, Head, HoldState
 from drcm.cluster.moving import Moving
-from drcm.cluster.placement import keeps_in_conflict
+from drcm.cluster.placement import Situation, keeps_in_conflict
 from drcm.cluster.spec import Group
 from drcm.config.model import Quorum
 
@@ -49,6 +49,9 @@ class Care:
         self._orphaned: dict[GroupKey, float] = {}
         self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
+        self._undecided: tuple[dict[GroupKey, Any], ...] = (
+            self._unfit, self._told, self._orphaned, self._waiting,
+        )  # fmt: skip
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
         self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now))
@@ -113,9 +116,10 @@ class Care:
     def go_round(self, now: float) -> None:
         for holding in list(self.holdings.values()):
             self._drive(holding, now)
+        situation = self.engine.situation()
         for group in self.engine.spec.groups:
             if group.key not in self.holdings:
-                self._consider(group, now)
+                self._consider(group, situation, now)
         self.lookout.go_round(now)
 
     def declines(self, now: float) -> dict[GroupKey, str]:
@@ -149,12 +153,13 @@ class Care:
 
     # --- a group that this node does not hold -------------------------------------------------
 
-    def _consider(self, group: Group, now: float) -> None:
+    def _consider(self, group: Group, situation: Situation, now: float) -> None:
         engine = self.engine
-        situation = engine.situation()
-        if situation.runs_elsewhere(group, now):
-            self.moving.succeeded(group.key)
-        if situation.known_holder(group, now) or now < engine.ledger.silent_until:
+        holder = situation.known_holder(group, now)
+        if holder:
+            self._leave_to(holder, group, situation, now)
+            return
+        if now < engine.ledger.silent_until:
             self._orphaned.pop(group.key, None)
             self._told.pop(group.key, None)
         else:
@@ -176,6 +181,14 @@ class Care:
             self._tell(group.key, hopeless, now)
         elif verdict.claim and not self._address_answers(group, now):
             self._drive(self._claim(group, verdict.reason, now), now)
+
+    def _leave_to(self, holder: str, group: Group, situation: Situation, now: float) -> None:
+        """Another node has it, and nothing is to be decided."""
+        if situation.runs_elsewhere(group, now):
+            self.moving.succeeded(group.key)
+        for table in self._undecided:
+            table.pop(group.key, None)
+        self._say(group.key, f"{holder} holds it")
 
     def _decline(self, key: GroupKey, why: str, now: float) -> None:
         """Nobody holds it, and this node can't: told once, when it has been so for T_dead."""
@@ -247,7 +260,7 @@ class Care:
     def _wins_conflict(self, holding: Holding, now: float) -> bool:
         """Another node claims it too: does this one keep it? (after a partition of two)"""
         mine, group = self.engine.beat, holding.group
-        others = [beat for beat in self.engine.membership.beats(now) if group.key in beat.claims]
+        others = self.engine.membership.claimants(group.key, now)
         if mine is None or not others:
             self._conflict_over(group, now)
             return False

@@ -60,6 +60,7 @@ class Engine:
         self._last_beat_at = float("-inf")
         self.accepted: set[str] = set()  # sets whose copy here may be promoted although it is not the newest
         self._storing: dict[str, Head] = {}
+        self._states: dict[str, tuple[object, ...]] = {}  # what each peer's newest beat says, and mine
         self._nothing_new = False  # the beat just heard only says that its sender lives
         self._out: list[ev.Action] = []
         self._op = 0
@@ -144,13 +145,13 @@ class Engine:
                 f"{beat.sender} echoes a beat that was never sent: a restored or cloned machine", now
             )
             return
-        former = self.membership.peers[beat.sender].beat if beat.sender in self.membership.peers else None
-        was_heard = former is not None and self.membership.is_heard(beat.sender, now)
+        was_heard = beat.sender in self.membership.peers and self.membership.is_heard(beat.sender, now)
         if self.membership.hear(beat, now) is not None:
             self._learn_heads(beat)
             self.electorate.hear(beat, now)
-            same = was_heard and former is not None and _state_of(beat) == _state_of(former)
-            self._nothing_new = same and self.care.is_settled
+            former, state = self._states.get(beat.sender), _state_of(beat)
+            self._states[beat.sender] = state
+            self._nothing_new = was_heard and state == former and self.care.is_settled
         else:
             self._nothing_new = self.membership.is_known(beat)
 
@@ -222,11 +223,11 @@ class Engine:
         self.electorate.go_round(now)
         self._out.insert(0, self.care.lease(now))  # before any start: the keeper reads it
         beat = self._make_beat(now)
-        changed = self.beat is None or _state_of(beat) != _state_of(self.beat)
-        if changed or now >= self._last_beat_at + self._beat_interval(now):
-            self.beat = replace(beat, number=self.membership.new_number(now))
-            self._last_beat_at = now
-            self.emit(ev.SendBeat(self.beat))
+        state = _state_of(beat)
+        if state != self._states.get(self.spec.me) or now >= self._last_beat_at + self._beat_interval(now):
+            self.beat, self._states[self.spec.me], self._last_beat_at = beat, state, now
+            self.membership.new_number(now)  # the one that this beat says
+            self.emit(ev.SendBeat(beat))
         self.deadline = self._next_deadline(now)
 
     def _hear_claims(self, now: float) -> None:

@@ -32,6 +32,21 @@ class Peer:
     replaced: deque[BootId] = field(default_factory=lambda: deque(maxlen=REPLACED_BOOTS_KEPT))
 
 
+class Present:
+    """Who is heard at one moment, and what they claim."""
+
+    __slots__ = ("at", "beats", "claims", "peers", "voter_beats")
+
+    def __init__(self, at: float, peers: list[Peer], voters: tuple[str, ...]) -> None:
+        self.at, self.peers = at, peers
+        self.beats = [peer.beat for peer in peers if peer.beat is not None]
+        self.voter_beats = [beat for beat in self.beats if beat.sender in voters]
+        self.claims: dict[GroupKey, list[Beat]] = {}
+        for beat in self.beats:
+            for key in beat.claims:
+                self.claims.setdefault(key, []).append(beat)
+
+
 class Membership:
     """The peers of this node, by what was heard of them."""
 
@@ -43,20 +58,21 @@ class Membership:
         self.peers = {name: Peer(name) for name in spec.peers}
         self.number = 0
         self._sent: dict[int, float] = {}
+        self._present: Present | None = None
 
     def reconfigure(self, spec: Spec) -> None:
         """Go on with another list of voters; who stays is not forgotten."""
-        self.spec = spec
+        self.spec, self._present = spec, None
         self.peers = {name: self.peers.get(name) or Peer(name) for name in spec.peers}
 
     def new_number(self, now: float) -> int:
         """The number of the beat that is sent now."""
         self.number += 1
         self._sent[self.number] = now
-        for number in list(self._sent):  # oldest first; what is too old can't prove anything
-            if now - self._sent[number] <= self.spec.dead_seconds:
+        for old in list(self._sent):  # oldest first; what is too old proves nothing
+            if now - self._sent[old] <= self.spec.dead_seconds:
                 break
-            del self._sent[number]
+            del self._sent[old]
         return self.number
 
     def hear(self, beat: Beat, now: float) -> Peer | None:
@@ -75,6 +91,7 @@ class Membership:
         if peer.heard_at is None or now - peer.heard_at > self.spec.dead_seconds:
             peer.heard_since = now
         peer.beat, peer.heard_at, peer.echoed_sent, peer.answered_at = beat, now, sent, None
+        self._present = None
         return peer
 
     def is_known(self, beat: Beat) -> bool:
@@ -95,15 +112,26 @@ class Membership:
         return peer.heard_at is not None and now - peer.heard_at <= self.spec.dead_seconds
 
     def heard(self, now: float) -> list[Peer]:
-        return [peer for peer in self.peers.values() if self.is_heard(peer.name, now)]
+        return self._look(now).peers
 
     def beats(self, now: float) -> list[Beat]:
         """The newest proven beat of every peer that is heard."""
-        return [peer.beat for peer in self.heard(now) if peer.beat is not None]
+        return self._look(now).beats
 
     def voter_beats(self, now: float) -> list[Beat]:
         """Of those on the roll only."""
-        return [beat for beat in self.beats(now) if beat.sender in self.spec.voters]
+        return self._look(now).voter_beats
+
+    def claimants(self, key: GroupKey, now: float) -> list[Beat]:
+        """The beats of those that claim it."""
+        return self._look(now).claims.get(key, [])
+
+    def _look(self, now: float) -> Present:
+        """One look at who is there serves a whole pass: every group asks for it, many times."""
+        if self._present is None or self._present.at != now:
+            heard = [peer for peer in self.peers.values() if self.is_heard(peer.name, now)]
+            self._present = Present(now, heard, self.spec.voters)
+        return self._present
 
     def is_dead(self, name: str, now: float) -> bool:
         """In this node's own opinion. A node that was never heard is given time to boot (HISTORIES E15)."""
@@ -156,6 +184,7 @@ class Membership:
         if peer.boot is not None:
             peer.replaced.append(peer.boot)
         peer.boot, peer.newest, peer.beat = boot, None, None
+        self._present = None
 
     def _patience(self) -> float:
         return self.spec.boot_wait if self.machine_booted else self.spec.dead_seconds

@@ -52,14 +52,15 @@ class Situation:
 
     def known_holder(self, group: Group, now: float) -> str:
         """A node that says it holds the group, or that this voter still keeps its word to."""
-        for beat in self.membership.beats(now):
-            if group.key in beat.claims:
-                return beat.sender
+        claimants = self.membership.claimants(group.key, now)
+        if claimants:
+            return claimants[0].sender
         promised = self.ledger.holder(group.key, now)
         return promised if promised and promised != self.spec.me else ""
 
     def runs_elsewhere(self, group: Group, now: float) -> bool:
-        return any(beat.claims.get(group.key) is HoldState.RUNNING for beat in self.membership.beats(now))
+        claimants = self.membership.claimants(group.key, now)
+        return any(beat.claims[group.key] is HoldState.RUNNING for beat in claimants)
 
     def unfit(self, group: Group, now: float) -> str:
         """Why this node can't take the group's sets; empty where it can."""

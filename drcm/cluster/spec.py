@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from drcm.cluster.messages import Beat, GroupKey
 from drcm.config.binding import bound, in_order, needs_of
@@ -42,7 +43,7 @@ class Group:
     @property
     def sets(self) -> tuple[str, ...]:
         """The names of its sync sets."""
-        return tuple(m.partition(":")[2] for m in self.members if m.startswith("set:"))
+        return _set_names(self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,11 @@ class Spec:
     @property
     def peers(self) -> tuple[str, ...]:
         return tuple(name for name in self.members or self.voters if name != self.me)
+
+
+@lru_cache(maxsize=1024)  # asked for on every pass, for every group
+def _set_names(members: tuple[MemberKey, ...]) -> tuple[str, ...]:
+    return tuple(m.partition(":")[2] for m in members if m.startswith("set:"))
 
 
 def build_spec(cluster: Cluster, me: str) -> Spec:

@@ -218,7 +218,8 @@ class Life:
             elif not machine.powered:
                 world.power_on(name)
             elif machine.engine is None or machine.left or machine.engine.leaving_since is not None:
-                machine.engine = None
+                if machine.engine is not None:
+                    world.kill_daemon(name)
                 world.restart_daemon(name)
 
     # --- promises -------------------------------------------------------------------------------

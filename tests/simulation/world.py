@@ -19,6 +19,7 @@ from drcm.cluster.messages import Head, HoldState, SetView
 from drcm.cluster.spec import Spec
 
 START = 1000.0
+NEVER = float("inf")
 RECORDED = 2000  # datagrams
 
 
@@ -42,7 +43,7 @@ class Machine:
     refuses: set[str] = field(default_factory=set)  # members that do not start
     left: bool = False
     powered: bool = False
-    timer: int = 0
+    alarm: float = NEVER  # when the next tick comes
     started: float = 0.0
 
     def clock(self, now: float) -> float:
@@ -117,7 +118,10 @@ class World:
         self.say(name, "POWER CUT")
 
     def kill_daemon(self, name: str) -> None:
-        self.machines[name].engine = None
+        machine = self.machines[name]
+        if machine.engine is not None:
+            machine.grants = self._memory_of(machine.engine)
+        machine.engine = None
         self.machines[name].boot_count += 1
         self.machines[name].daemon_paused = False
         self.say(name, "daemon killed")
@@ -153,15 +157,27 @@ class World:
             return
         for action in engine.handle(event, machine.clock(self.now)):
             self._perform(name, action)
-        machine.grants = self._memory_of(engine)
-        machine.timer += 1
-        timer, boot = machine.timer, machine.boot_count
-        due = max(machine.world_time(engine.deadline), self.now + 0.0005)
-        self.at(due, lambda: self._tick(name, timer, boot))
+        self._arm(name)
 
-    def _tick(self, name: str, timer: int, boot: int) -> None:
+    def _arm(self, name: str) -> None:
+        """See that a tick comes at the engine's deadline; one that comes earlier arms the next."""
         machine = self.machines[name]
-        if machine.timer == timer and machine.boot_count == boot:
+        assert machine.engine is not None
+        due = max(machine.world_time(machine.engine.deadline), self.now + 0.0005)
+        if due < machine.alarm:
+            machine.alarm = due
+            self.at(due, lambda: self._tick(name, due))
+
+    def _tick(self, name: str, due: float) -> None:
+        machine = self.machines[name]
+        if machine.alarm != due:
+            return  # an earlier one took its place
+        machine.alarm = NEVER
+        if machine.engine is None or not machine.listens:
+            return
+        if machine.world_time(machine.engine.deadline) > self.now + 0.0005:
+            self._arm(name)
+        else:
             self.tell(name, ev.Tick())
 
     @staticmethod
