@@ -41,13 +41,18 @@ class Ledger:
         for key in beat.released:
             self.release(key, beat.sender)
         for key in beat.claims:
-            if now >= self.silent_until and self.holder(key, now) in (None, beat.sender):
-                self.words[key] = Word(beat.sender, heard_at + beat.dead_seconds * WORD_MARGIN)
+            self._give(key, beat.sender, heard_at + beat.dead_seconds * WORD_MARGIN, now)
 
     def take(self, key: GroupKey, dead_seconds: float, now: float) -> None:
         """This voter's word for its own claim, where it is free."""
-        if now >= self.silent_until and self.holder(key, now) in (None, self.me):
-            self.words[key] = Word(self.me, now + dead_seconds * WORD_MARGIN)
+        self._give(key, self.me, now + dead_seconds * WORD_MARGIN, now)
+
+    def _give(self, key: GroupKey, to: str, until: float, now: float) -> None:
+        """A word is never shortened: a lease may have been built on what it said before."""
+        former = self.holder(key, now)
+        if now >= self.silent_until and former in (None, to):
+            kept = self.words[key].until if former is not None else until
+            self.words[key] = Word(to, max(until, kept))
 
     def release(self, key: GroupKey, holder: str) -> None:
         word = self.words.get(key)
@@ -103,29 +108,27 @@ class Court:
         """
         if self.spec.quorum is Quorum.NONE:
             return self._permit_without_quorum(key, claim_number, now, wins)
-        sendings = [s for s in self._granted_sendings(key, claim_number, now) if s != NEVER]
-        until = NEVER
-        if len(sendings) >= self.spec.majority:
-            sendings.sort(reverse=True)
-            until = sendings[self.spec.majority - 1] + self.spec.lease_seconds
+        ends = sorted(self._granted_until(key, claim_number, now), reverse=True)
+        until = ends[self.spec.majority - 1] if len(ends) >= self.spec.majority else NEVER
         if self.spec.quorum is Quorum.TWO_NODE and (incumbent or until <= now):
             alone = self._permit_alone(key, claim_number, now, incumbent, wins)
             return Permit(until) if until > max(now, alone.until) and not alone.refused else alone
-        fresh = sum(sent + self.spec.lease_seconds > now for sent in sendings)
+        fresh = sum(end > now for end in ends)
         return Permit(until) if until > now else self._no_majority(key, claim_number, fresh, now)
 
-    def _granted_sendings(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
-        """For each voter that grants `key` to this node: when the beat that it answered was sent."""
+    def _granted_until(self, key: GroupKey, claim_number: int, now: float) -> list[float]:
+        """For each voter on the roll: until when its answers let this node hold `key`."""
         own = self.ledger.grants(now).get(key) == self.spec.me and self.spec.me in self.spec.voters
         peers = [peer for name, peer in self.membership.peers.items() if name in self.spec.voters]
-        return [now if own else NEVER, *(self._sending(peer, key, claim_number) for peer in peers)]
+        mine = now + self.spec.lease_seconds if own else NEVER
+        return [mine, *(self._answered_until(peer, key, claim_number) for peer in peers)]
 
-    def _sending(self, peer: Peer, key: GroupKey, claim_number: int) -> float:
+    def _answered_until(self, peer: Peer, key: GroupKey, claim_number: int) -> float:
         beat, me = peer.beat, self.spec.me
         if beat is None or peer.echoed_sent is None or not self.spec.has_roll_of(beat):
             return NEVER
         granted = beat.grants.get(key) == me and beat.echo[me].beat >= claim_number
-        return peer.echoed_sent if granted else NEVER
+        return peer.echoed_sent + peer.echoed_lease if granted else NEVER
 
     def _no_majority(self, key: GroupKey, claim_number: int, count: int, now: float) -> Permit:
         others = sorted({owner for owner in self._given_to_others(key, claim_number, now).values()})

@@ -17,6 +17,17 @@ REPLACED_BOOTS_KEPT = 16  # of two clones one stays mute (HISTORIES W4)
 ECHO_LATE = 0.3  # of T_dead: from here on beats go out more often (HISTORIES E14)
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A beat of mine on its way: when it went, and the lease by the T_dead that it said.
+
+    Voters keep their word by what the claim said: a T_dead raised since by a reload must not stretch it.
+    """
+
+    at: float
+    lease_seconds: float
+
+
 @dataclass(slots=True)
 class Peer:
     """All that is known of one other voter. Times are CLOCK_BOOTTIME of this node."""
@@ -28,6 +39,7 @@ class Peer:
     heard_at: float | None = None
     heard_since: float | None = None  # heard without a gap since then
     echoed_sent: float | None = None  # when the newest beat of mine that it echoed was sent
+    echoed_lease: float = 0.0  # seconds of lease that may be counted from then
     answered_at: float | None = None  # when one of its addresses answered a probe
     replaced: deque[BootId] = field(default_factory=lambda: deque(maxlen=REPLACED_BOOTS_KEPT))
 
@@ -57,7 +69,7 @@ class Membership:
         self.machine_booted = machine_booted
         self.peers = {name: Peer(name) for name in spec.peers}
         self.number = 0
-        self._sent: dict[int, float] = {}
+        self._sent: dict[int, Sending] = {}
         self._present: Present | None = None
 
     def reconfigure(self, spec: Spec) -> None:
@@ -68,9 +80,9 @@ class Membership:
     def new_number(self, now: float) -> int:
         """The number of the beat that is sent now."""
         self.number += 1
-        self._sent[self.number] = now
+        self._sent[self.number] = Sending(now, self.spec.lease_seconds)
         for old in list(self._sent):  # oldest first; what is too old proves nothing
-            if now - self._sent[old] <= self.spec.dead_seconds:
+            if now - self._sent[old].at <= self.spec.dead_seconds:
                 break
             del self._sent[old]
         return self.number
@@ -90,7 +102,8 @@ class Membership:
             return None
         if peer.heard_at is None or now - peer.heard_at > self.spec.dead_seconds:
             peer.heard_since = now
-        peer.beat, peer.heard_at, peer.echoed_sent, peer.answered_at = beat, now, sent, None
+        peer.beat, peer.heard_at, peer.answered_at = beat, now, None
+        peer.echoed_sent, peer.echoed_lease = sent.at, sent.lease_seconds
         self._present = None
         return peer
 
@@ -172,13 +185,13 @@ class Membership:
         late = ECHO_LATE * self.spec.dead_seconds
         return any(p.echoed_sent is not None and now - p.echoed_sent > late for p in self.heard(now))
 
-    def _echoed(self, beat: Beat, now: float) -> float | None:
-        """When the beat that this one echoes was sent; None where it proves nothing."""
+    def _echoed(self, beat: Beat, now: float) -> Sending | None:
+        """The beat of mine that this one echoes; None where it proves nothing."""
         echo = beat.echo.get(self.spec.me)
         if echo is None or echo.boot != self.boot:
             return None
         sent = self._sent.get(echo.beat)
-        return sent if sent is not None and now - sent <= self.spec.dead_seconds else None
+        return sent if sent is not None and now - sent.at <= self.spec.dead_seconds else None
 
     def _replace_boot(self, peer: Peer, boot: BootId) -> None:
         if peer.boot is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -128,6 +128,25 @@ def test_the_lease_counts_from_the_sending() -> None:
     permit = court.permit(KEY, 1, 11.5, incumbent=False)
     assert permit.until == pytest.approx(10.5 + LEASE)
     assert not permit.allows(10.5 + LEASE)
+
+
+def test_a_reload_stretches_no_lease() -> None:
+    """A lease is as long as the T_dead that the granted beat said: voters keep their word by that."""
+    court = court_of()
+    hear(court.membership, "b", 1, 10.1, grants={KEY: "a"})
+    longer = replace(court.spec, dead_seconds=3 * DEAD)
+    court.membership.reconfigure(longer)
+    assert replace(court, spec=longer).permit(KEY, 1, 10.2, incumbent=True).until == pytest.approx(
+        10.0 + LEASE
+    )
+
+
+def test_a_word_is_never_shortened() -> None:
+    """A claim that says a shorter T_dead than before takes nothing from a lease that was granted."""
+    ledger = Ledger("c")
+    ledger.hear(beat_of("a", 1, claims=CLAIM), 10.0, 10.0)
+    ledger.hear(replace(beat_of("a", 2, claims=CLAIM), dead_seconds=DEAD / 4), 10.1, 10.1)
+    assert ledger.holder(KEY, 10.0 + DEAD) == "a"
 
 
 def test_the_slowest_of_the_majority_counts() -> None:
