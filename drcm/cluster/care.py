@@ -49,9 +49,6 @@ class Care:
         self._orphaned: dict[GroupKey, float] = {}
         self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
-        self._undecided: tuple[dict[GroupKey, Any], ...] = (
-            self._unfit, self._told, self._orphaned, self._waiting,
-        )  # fmt: skip
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
         self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now))
@@ -186,7 +183,7 @@ class Care:
         """Another node has it, and nothing is to be decided."""
         if situation.runs_elsewhere(group, now):
             self.moving.succeeded(group.key)
-        for table in self._undecided:
+        for table in (self._unfit, self._told, self._orphaned, self._waiting):
             table.pop(group.key, None)
         self._say(group.key, f"{holder} holds it")
 
