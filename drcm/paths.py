@@ -75,7 +75,7 @@ def resource_script(path: str) -> str:
 
 
 def shipped_resources() -> tuple[Path, ...]:
-    """Where drcm's own resource scripts lie: as installed, as in the wheel, as in a checkout."""
+    """Where drcm's own resource scripts lie: as installed, as in a checkout, as in the wheel."""
     package = Path(__file__).resolve().parent.parent
     wheel = Path(sys.prefix) / "share/drcm"
-    return tuple(base / "resources" for base in (Path("/etc/drcm"), wheel / "etc", package / "etc"))
+    return tuple(base / "resources" for base in (Path("/etc/drcm"), package / "etc", wheel / "etc"))

@@ -38,8 +38,8 @@ EFFECTS = {
         programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
     """,
     "drcm.cluster.agents": """
-        address agent application arp crontab limits neighbour netlink ocf probing process registry script
-        systemd
+        address agent application arp catalogue crontab limits neighbour netlink ocf probing process
+        registry script systemd
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """

@@ -7,7 +7,8 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # Debian package:what shows that it is there (a program, so that another distribution's package counts too)
 NEEDED="rsync:rsync openssh-server:sshd openssh-client:ssh iproute2:ip nftables:nft iputils-ping:ping
-        cron:cron faketime:faketime acl:setfacl attr:setfattr util-linux:nsenter procps:ps"
+        cron:cron faketime:faketime acl:setfacl attr:setfattr util-linux:nsenter procps:ps
+        resource-agents:ocf-tester kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4"
 STAMP=.venv/.installed
 
 say() { echo "bootstrap: $*" >&2; }
@@ -56,6 +57,8 @@ install_packages() {
             openssh-server) keep_off ssh ;;
             cron) keep_off cron ;;
             nftables) keep_off nftables ;;
+            nginx) keep_off nginx ;;
+            resource-agents) keep_off logd ;;  # of cluster-glue, which comes with it
         esac
     done
 }

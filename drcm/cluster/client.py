@@ -35,6 +35,7 @@ HELP = """\
 cm_stat        the state of the cluster: members, resources, health
 rstats [NODE]  what each node runs, one line a resource, for scripts
 ping [NODE]    ask every node, or one, for a sign of life (-cN: N times)
+agents [NAME]  what this node has for the script column of cm.cfg; parameters of one agent
 printcfg       every setting of cm.cfg as it is understood here (-nNODE: there)
 help           this text
 exit, quit     leave the prompt (so does Ctrl-D)
@@ -71,6 +72,7 @@ class Client:
             "rstats": self._rstats,
             "ping": self._ping,
             "printcfg": self._printcfg,
+            "agents": self._agents,
             "help": self._help,
         }
 
@@ -125,6 +127,13 @@ class Client:
 
             text = printcfg_text(self._cluster)
         self._print(text)
+        return EXIT_OK
+
+    def _agents(self, name: str, _count: int) -> int:
+        """Of this node alone: what lies on its disk. No daemon is asked."""
+        from drcm.cluster.agents import catalogue
+
+        self._print(catalogue.about(name) if name else catalogue.listing())
         return EXIT_OK
 
     def _help(self, _target: str, _count: int) -> int:

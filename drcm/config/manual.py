@@ -42,6 +42,72 @@ Look at a file before it is used:
 prints every setting, and each fault as FILE:LINE: SEVERITY - TEXT.
 Where there is no file, a commented one is written.
 """
+AGENTS = r""".Sh RESOURCE SCRIPTS, OCF AGENTS AND UNITS
+The last value of a crontab, address, service or file system names who does the work.
+What a node has is told by
+.Dl drcm-server --client --command=agents
+and the parameters of one by
+.Dl drcm-server --client --command='agents NAME'
+.Bl -tag -width Ds
+.It Pa /etc/drcm/resources/NAME.sh
+A script: drcm's own, or any of yours with the same arguments.
+Exit 0 is success;
+.Cm watch
+checks and repairs.
+A line of its output that begins with
+.Ql WARNING:\&
+raises an alert although the resource works.
+.Bl -tag -width Ds -compact
+.It Cm crontab
+script template install_dir start|stop
+.It Cm address
+script ip netmask interface start|stop
+.It Cm service
+script name start|stop|restart|reload|watch|status
+.It Cm file system
+script source target mount|unmount|remount|watch
+.El
+A script of drcm's own that is not at its path is found where drcm was installed.
+.It Cm ocf:PROVIDER:AGENT Op Ar name Ns = Ns Ar value ...
+An OCF resource agent below
+.Pa /usr/lib/ocf/resource.d
+(package resource-agents), with its parameters, quoted where a value has blanks; commas need no quotes.
+.Cm ocf:AGENT
+means
+.Cm ocf:heartbeat:AGENT .
+The other columns are parameters already: ip, cidr_netmask and nic of an address, device and directory of a
+file system, the name of a docker, podman or lxc container; those written out go before them.
+.Cm OCF_CHECK_LEVEL Ns = Ns 10
+makes its monitor look deeper.
+Its meta-data say how long an action may take.
+An agent whose address is on no interface of the node (a cloud's) belongs into
+.Cm [CM_SERVICES] .
+.It Cm systemd:UNIT
+A systemd unit of any kind, not for addresses.
+It must not be enabled: drcm starts it.
+.El
+.Pp
+.Dl web, 192.168.122.5, 24, eth0, ocf:heartbeat:IPaddr2 arp_count=3
+.Dl data, /dev/vg0/data, /data, ocf:heartbeat:Filesystem fstype=ext4 options=noatime,nodev
+.Dl httpd, httpd, ocf:heartbeat:apache configfile=/etc/apache2/apache2.conf
+.Dl proxy, nginx, systemd:nginx.service
+.Pp
+.Pa filesystem.sh
+mounts a device, UUID=, LABEL=, an image file, a directory (bind), server:/export (NFS) or
+//server/share (CIFS).
+.Pa nfs.sh
+and
+.Pa cifs.sh
+are the same.
+Options and other types stand in
+.Pa /etc/fstab ,
+with noauto.
+Its watch mounts a file system anew that does not answer within 10 seconds, fails when one has become
+read-only, and warns when one is full.
+Unmounting ends the processes that use it; a local one that is still in use then stays, and what holds it is
+named.
+A mount point that was empty gets a file THIS_FILE_SYSTEM_IS_NOT_MOUNTED, to be seen while nothing is mounted.
+"""
 TAIL = r""".Sh FILES
 .Bl -tag -width Ds -compact
 .It Pa /etc/drcm/cm.cfg
@@ -70,7 +136,7 @@ def manual_text() -> str:
     parts = [HEAD, ".Sh SECTIONS\n"]
     for name in SECTION_ORDER:
         parts.extend(_rows(ROWS[name]) if name in ROWS else _keys(KEYED[name]))
-    return "".join([*parts, TAIL])
+    return "".join([*parts, AGENTS, TAIL])
 
 
 def _rows(section: RowSection) -> Iterator[str]:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A NFS file system:  nfs.sh SOURCE TARGET mount|unmount|remount|watch|status
+# An NFS file system:  nfs.sh SOURCE TARGET mount|unmount|remount|watch|status
 # 1.41's name. filesystem.sh says what it does.
 set -u
 export DRCM_FSTYPE=nfs DRCM_CALLED_AS=nfs.sh

@@ -33,6 +33,7 @@ MEANS = {
     9: "failed while promoted",
 }
 HARD = {2, 3, 4, 5, 6}  # the same again at the next trial
+EXIT_REASON = "ocf-exit-reason:"
 MONITOR_INTERVAL = "10000"  # ms; 0 is a probe: "is it here by any chance", and agents are quieter then
 
 _known: dict[tuple[Path, float], ocfmeta.MetaData] = {}
@@ -116,7 +117,7 @@ class OcfAgent:
 
     def _error(self, action: str, ended: process.Ended) -> AgentError:
         meaning = MEANS.get(ended.code, f"exit code {ended.code}")
-        told = ended.tail or "no output"
+        told = _reason(ended.output) or ended.tail or "no output"
         cure = f"See {self._log}."
         if ended.code in HARD:
             cure = f"Trying again is no use: correct its parameters or this node. {cure}"
@@ -127,6 +128,12 @@ class OcfAgent:
         with suppress(AgentError, OSError, ValueError):
             return (await meta_data(self.name)).timeout(action)
         return None
+
+
+def _reason(output: str) -> str:
+    """What the agent itself gives as the reason, where it does."""
+    lines = [line for line in output.splitlines() if line.startswith(EXIT_REASON)]
+    return lines[-1].removeprefix(EXIT_REASON).strip() if lines else ""
 
 
 async def meta_data(name: Ocf) -> ocfmeta.MetaData:

@@ -143,6 +143,20 @@ def test_printcfg(node: Node) -> None:
     assert "\x1b" not in there.stdout
 
 
+def test_agents(node: Node) -> None:
+    """What this node has, without a daemon; one of them in detail; a misspelt one is told."""
+    told = run(node, "--client", "--command=agents").stdout
+    assert "service.sh                A system service\n" in told
+    assert "ocf:heartbeat:AGENT" in told
+    one = run(node, "--client", "--command=agents Dummy").stdout
+    assert one.startswith("ocf:heartbeat:Dummy: Example stateless resource agent\n  state (string, default")
+    assert "Time limits unless cm.cfg says otherwise: start 20 s, stop 20 s" in one
+    assert "nfs.sh SOURCE TARGET mount|unmount" in run(node, "--client", "--command=agents nfs.sh").stdout
+    wrong = run(node, "--client", "--command=agents Dumy")
+    assert "no OCF agent ocf:heartbeat:Dumy on this node (did you mean 'Dummy'?)" in wrong.stderr
+    assert wrong.returncode == 2
+
+
 @pytest.mark.parametrize("command", ["frobnicate", "ping a b", "rstats 'x"])
 def test_unknown_command(node: Node, command: str) -> None:
     """What is no command is a usage error on standard error, with a way to the help."""
