@@ -16,6 +16,7 @@ from drcm.paths import Paths
 from drcm.replication import guards, records, roots, transitions
 from drcm.replication.beginning import init, join, keep_partials, reinit
 from drcm.replication.generation import Generation, Position, Record, settled
+from drcm.state import sync_directory
 
 __all__ = [
     "Custody",
@@ -158,9 +159,20 @@ def drop_intent(paths: Paths, sync_set: SyncSet, node: str) -> Record:
 
 
 def give(paths: Paths, sync_set: SyncSet, node: str, to: str, new_id: str) -> Record:
-    """Hand-over step 4: from here on `to` is the writer, by the generation in the result's `head`."""
+    """Hand-over step 4: from here on `to` is the writer, by the generation in the result's `head`.
+
+    It stands once the record is durable, whatever becomes of the markers: no error may say otherwise.
+    """
     with _changing(paths, sync_set, node, f"hand-over to {to}") as record:
-        return records.save(paths.sets, transitions.give(record, to, new_id))
+        given = transitions.give(record, to, new_id)
+        try:
+            return records.save(paths.sets, given)
+        except OSError:
+            stored = records.load(paths.sets, sync_set.name)
+            if stored is None or stored.head.id != new_id:
+                raise
+            sync_directory(paths.sets)
+            return stored
 
 
 def mark_doubtful(paths: Paths, sync_set: SyncSet, node: str, why: str) -> Record:

@@ -11,7 +11,7 @@ from pathlib import Path
 from drcm import state
 from drcm.errors import EXIT_IO, DrcmError
 from drcm.replication import roots
-from drcm.replication.generation import Record, from_json, replace, to_json
+from drcm.replication.generation import Record, Root, from_json, replace, to_json
 from drcm.replication.locks import Lock, evict, lock, seize
 from drcm.replication.rootstate import PRIVATE
 
@@ -87,15 +87,26 @@ def save(sets: Path, record: Record, fresh: Collection[str] = ()) -> Record:
     Returns the record as saved (its serial is one higher).
     """
     before = load(sets, record.name)
+    if before is not None:
+        _bring_on(before)
     serial = max(record.serial, before.serial if before else 0) + 1
     record = replace(record, serial=serial)
     state.write_json(sets / f"{record.name}.json", to_json(record))
+    state.keep_reserve(sets)
     for root in record.roots:
         if root.path in fresh:
             roots.make_marker(root.path, root.uuid, record)
-        elif _is_marked(root.path, root.uuid, record.set_uuid):
+        elif _marker_of(root, record) is not None:
             roots.write_marker(root.path, root.uuid, record)
     return record
+
+
+def _bring_on(record: Record) -> None:
+    """No marker falls two saves behind: that would look like a restored tree (R23)."""
+    for root in record.roots:
+        marker = _marker_of(root, record)
+        if marker is not None and marker.serial == record.serial - 1:
+            roots.write_marker(root.path, root.uuid, record)
 
 
 def keep(sets: Path, record: Record) -> Record:
@@ -112,10 +123,10 @@ def keep(sets: Path, record: Record) -> Record:
     return record
 
 
-def _is_marked(path: str, uuid: str, set_uuid: str) -> bool:
-    """The root carries our marker. An unmounted one does not, and never gets one here (R21)."""
+def _marker_of(root: Root, record: Record) -> Record | None:
+    """What our marker says, if the root carries ours. An unmounted one never gets one here (R21)."""
     try:
-        found, marker = roots.read_marker(path)
+        found, marker = roots.read_marker(root.path)
     except DrcmError:
-        return False
-    return found == uuid and marker is not None and marker.set_uuid == set_uuid
+        return None
+    return marker if found == root.uuid and marker and marker.set_uuid == record.set_uuid else None

@@ -65,7 +65,9 @@ def read_marker(path: str | Path) -> tuple[str, Record | None]:
 
 def write_marker(path: str | Path, uuid: str, record: Record) -> None:
     """Replace the marker of the root `path` durably. Its folder must be there."""
-    state.write_json(Path(path) / PRIVATE / MARKER, {"schema": 1, "root": uuid, "record": to_json(record)})
+    private = Path(path) / PRIVATE
+    state.write_json(private / MARKER, {"schema": 1, "root": uuid, "record": to_json(record)})
+    state.keep_reserve(private)
 
 
 def make_marker(path: str | Path, uuid: str, record: Record) -> None:

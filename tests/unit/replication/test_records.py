@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from set_histories import at, generation, record
 
+from drcm import state
 from drcm.errors import DrcmError, LockedError
 from drcm.replication import records, roots
 from drcm.replication.generation import Record, Root, replace
@@ -259,3 +261,54 @@ def test_evict(sets: Path, holder: Holder) -> None:
     records.evict(sets, "testfs")
     assert child.wait(5) != 0
     assert os.path.exists(sets / "testfs.lock")
+
+
+# -- a full disk -----------------------------------------------------------------------------------
+
+
+def test_no_marker_falls_two_saves_behind(sets: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A marker that could not be written is brought on before the next change, or there is none."""
+    records.save(sets, of(root), fresh=[str(root)])
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(roots, "write_marker", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                records.save(sets, of(root))
+    found = records.current(sets, "testfs", [str(root)], "A")
+    assert found is not None
+    assert (found.serial, found.doubt) == (2, "")
+    assert records.save(sets, found).serial == 3
+    assert roots.read_marker(root)[1] == records.load(sets, "testfs")
+
+
+def fill(path: Path) -> None:
+    """Until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_record_fits_on_a_full_disk(tmp_path: Path) -> None:
+    """What a node must note to take over finds room by its reserve, on the state's disk and the tree's."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "drcm-test", disk], check=True)
+    try:
+        root = disk / "testfs"
+        root.mkdir()
+        saved = records.save(disk / "sets", of(root), fresh=[str(root)])
+        with pytest.raises(OSError, match="No space"):
+            fill(root / "big")
+        for serial in range(2, 10):
+            saved = records.save(disk / "sets", saved)
+            assert saved.serial == serial
+        assert records.current(disk / "sets", "testfs", [str(root)], "A") == saved
+        (root / "big").unlink()
+        records.save(disk / "sets", saved)
+        assert (disk / "sets" / state.RESERVE).stat().st_size == state.RESERVE_BYTES
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

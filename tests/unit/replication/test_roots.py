@@ -35,7 +35,7 @@ def test_marker(tmp_path: Path) -> None:
     assert (found.uuid, found.marker, found.entries) == ("root-a", RECORD, 1)
     assert found.free > 0
     assert found.device == os.stat(tmp_path).st_dev
-    assert sorted(os.listdir(tmp_path / ".drcm")) == ["conflicts", "set.json", "tmp", "trash"]
+    assert sorted(os.listdir(tmp_path / ".drcm")) == [".reserve", "conflicts", "set.json", "tmp", "trash"]
     assert (tmp_path / ".drcm").stat().st_mode & 0o777 == 0o700
 
 
