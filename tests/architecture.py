@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 PURE = {
     "drcm": "errors reportview",
     "drcm.config": """
-        agentname binding build check_nodes check_policies check_server check_sets checks crond faults fence
-        keys lines model ocfmeta policies reading schema settings values
+        agentname binding build check_nodes check_policies check_server check_sets checks crond
+        faults fence keys lines model ocfmeta policies reading schema settings systemplaces values
     """,
     "drcm.cluster": """
         care electorate engine events handover holding lease lookout membership messages moving picture
@@ -43,9 +43,10 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "beatcodec datagram endpoint keys tls",
     "drcm.replication": """
-        archive arguments beginning conflicts custody deciding diary founding gate gatecalls gatekept
-        gatereceive job link locks looking openssh past pastview process progress push putback receiving
-        records remote report resolving role roots run sshsetup trash undoing
+        archive arguments beginning conflicts custody deciding diary founding gate gatecalls
+        gatekept gatereceive job link locks looking mounts openssh past pastview places process
+        progress push putback receiving records remote report resolving role roots run sshsetup
+        trash undoing
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

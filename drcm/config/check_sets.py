@@ -10,19 +10,7 @@ from drcm.config.check_nodes import by_name
 from drcm.config.faults import Faults
 from drcm.config.model import BackupRef, Crontab, Node, ResourceRef, SyncSet
 from drcm.config.settings import hint
-
-# Copying one of these over another machine's breaks that machine.
-_SYSTEM = """
-    / /bin /boot /dev /etc /etc/NetworkManager /etc/network /etc/pam.d /etc/ssh /etc/systemd /lib /lib32
-    /lib64 /proc /root /run /sbin /sys /tmp /usr /usr/bin /usr/lib /usr/lib64 /usr/libexec /usr/sbin /var
-    /var/cache /var/lib /var/lib/dpkg /var/lib/rpm /var/log /var/run /var/spool /var/tmp
-"""
-SYSTEM_DIRECTORIES = frozenset(_SYSTEM.split())
-SYSTEM_TREES = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/var/run")
-# A set with one of these in it would switch crons on again on the standby, or copy what a node knows
-# about itself (PEERS 57).
-OURS = ("/etc/drcm", "/var/lib/drcm", "/var/spool/cron")
-CRON_PREFIX = "/etc/cron"  # /etc/cron.d, /etc/crontab, /etc/cron.daily ...
+from drcm.config.systemplaces import CRON_PREFIX, OURS, of_the_system
 
 
 def check_sets(draft: Draft, faults: Faults) -> None:
@@ -77,7 +65,7 @@ def _check_roots(sync: SyncSet, private: _Private, draft: Draft, faults: Faults)
         faults.error(sync.line, f"the set {sync.name} has no directory: add 'mirror = /DIR' or 'copy = /DIR'")
     for key, index, path in _roots(sync):
         line = draft.at(sync.line, key, index)
-        if path in SYSTEM_DIRECTORIES or any(path == t or path.startswith(t + "/") for t in SYSTEM_TREES):
+        if of_the_system(path):
             faults.error(line, f"{key}: {path} belongs to the system; name a directory of your own data")
         elif touched := private.touched(path):
             text = (

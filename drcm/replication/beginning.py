@@ -15,7 +15,7 @@ from drcm import state
 from drcm.config.model import SyncSet
 from drcm.errors import GuardError, RoleError
 from drcm.paths import Paths
-from drcm.replication import records, roots, transitions
+from drcm.replication import places, records, roots, transitions
 from drcm.replication.generation import Position, Record, Root, replace
 from drcm.replication.rootstate import PRIVATE, RootState
 
@@ -29,6 +29,7 @@ def init(paths: Paths, sync_set: SyncSet, node: str) -> Record:
     begun, directories that cm.cfg has got since are added.
     """
     _need_member(sync_set, node)
+    places.check(paths, sync_set.name, sync_set.roots)
     with records.lock(paths.sets, sync_set.name, "--init"):
         record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
         longer = _extend(record, sync_set, paths, adopt=False) if record else None
@@ -46,6 +47,7 @@ def join(paths: Paths, sync_set: SyncSet, node: str, set_uuid: str, *, adopt: bo
     Joining again after a crash is no fault: a joiner of the same set is made anew.
     """
     _need_member(sync_set, node)
+    places.check(paths, sync_set.name, sync_set.roots)
     with records.lock(paths.sets, sync_set.name, "--init"):
         record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
         same = record is not None and record.set_uuid == set_uuid and record.pos is not None
@@ -66,6 +68,7 @@ def reinit(paths: Paths, sync_set: SyncSet, node: str) -> Record:
 
     What this node knows of the set's generations stays; all its roots are joined anew.
     """
+    places.check(paths, sync_set.name, sync_set.roots)
     with records.seize(paths.sets, sync_set.name, "--reinit"):
         record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
         if record is None:

@@ -21,12 +21,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from drcm.errors import EXIT_OK, EXIT_PROTOCOL, DrcmError
+from drcm.errors import EXIT_IO, EXIT_OK, EXIT_PROTOCOL, DrcmError
 from drcm.paths import Paths, paths
 from drcm.replication import gatecalls, gatekept, gatereceive
 from drcm.replication.gaterequest import NAME, Answer, Request, checked, malformed
 
 REQUEST_MAX = 1024 * 1024  # bytes
+COMMAND_MAX = 16 * 1024  # characters: a path of 4096, escaped, and rsync's options
 REQUEST_SECONDS = 30  # for the request to arrive
 
 
@@ -52,10 +53,16 @@ def serve(command: str, here: Paths) -> int:
         print(json.dumps({"ok": True, **answer}))
         return EXIT_OK
     except DrcmError as error:
-        _log_refusal(error)
-        if not streams:
-            print(json.dumps({"ok": False, "error": error.what, "cure": error.cure}))
-        return error.exit_code
+        return _refused(error, streams)
+    except OSError as error:  # a full or failing disk
+        return _refused(DrcmError(f"{error.filename or ''}: {error.strerror or error}", "", EXIT_IO), streams)
+
+
+def _refused(error: DrcmError, streams: bool) -> int:
+    _log_refusal(error)
+    if not streams:
+        print(json.dumps({"ok": False, "error": error.what, "cure": error.cure}))
+    return error.exit_code
 
 
 def _own_group() -> None:
@@ -78,6 +85,8 @@ def _log_refusal(error: DrcmError) -> None:
 
 
 def _words(command: str) -> tuple[str, list[str]]:
+    if len(command) > COMMAND_MAX:
+        raise malformed(f"a command longer than {COMMAND_MAX} characters")
     try:
         words = shlex.split(command)
     except ValueError as error:

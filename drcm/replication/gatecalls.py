@@ -28,6 +28,8 @@ from drcm.replication.gaterequest import (
     Request,
     checked,
     malformed,
+    numbers,
+    paths_of,
     strings,
     writer_record,
 )
@@ -67,7 +69,7 @@ def probe(here: Paths, name: str, request: Request) -> Answer:
     from drcm.replication import roots
 
     stored = records.load(here.sets, name)
-    asked = [root.path for root in stored.roots] if stored else list(strings(request, "roots"))
+    asked = [root.path for root in stored.roots] if stored else list(paths_of(request, "roots"))
     record = records.current(here.sets, name, asked, node_name(here))
     states = [roots.inspect(path) for path in asked]
     return {
@@ -112,10 +114,10 @@ def join(here: Paths, name: str, request: Request) -> Answer:
         raise malformed(f"this is {own}, not {node}")
     sync_set = SyncSet(
         name,
-        primary=str(request.get("primary", "")),
+        primary=checked(NAME, request.get("primary"), "name of a node"),
         backups=strings(request, "backups"),
-        mirror=strings(request, "mirror"),
-        copy=strings(request, "copy"),
+        mirror=paths_of(request, "mirror"),
+        copy=paths_of(request, "copy"),
     )
     set_uuid = checked(SET_UUID, request.get("set_uuid"), "uuid of a set")
     record = beginning.join(here, sync_set, node, set_uuid, adopt=request.get("adopt") is True)
@@ -129,11 +131,11 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
     writer = writer_record(request, name)
     run = checked(RUN, request.get("run"), "run")
     with records.lock(here.sets, name, f"begin of run {run} from {writer.node}", LOCK_SECONDS):
-        tree = begun(here, name, strings(request, "roots"))
+        tree = begun(here, name, paths_of(request, "roots"))
         found = verdict.judge(writer, tree)
         if not found.may_write:
             raise _refusal(name, found)
-        _check_targets(tree, request)
+        _check_targets(here, tree, request)
         _keep_held_back(here, tree, writer, found)
         tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
         attempt = _note_begin(here, tree, writer, run, found)
@@ -174,15 +176,16 @@ def _refusal(name: str, found: Verdict) -> DrcmError:
     return DrcmError(f"{name}: {found.reason}", "", EXIT_NO_PERMISSION)
 
 
-def _check_targets(tree: Record, request: Request) -> None:
-    from drcm.replication import guards, roots
+def _check_targets(here: Paths, tree: Record, request: Request) -> None:
+    from drcm.replication import guards, places, roots
 
+    places.check(here, tree.name, [root.path for root in tree.roots])
     overrides = strings(request, "override")
-    sizes = request.get("sizes", {})
+    sizes, counts = numbers(request, "sizes"), numbers(request, "counts")
     for root in tree.roots:
-        needed = sizes.get(root.path, 0) if isinstance(sizes, dict) else 0
-        needed = needed if isinstance(needed, int) else 0
-        guards.check_target(tree, root, roots.inspect(root.path), needed, overrides)
+        found = roots.inspect(root.path)
+        path = root.path
+        guards.check_target(tree, root, found, sizes.get(path, 0), overrides, counts.get(path, 0))
 
 
 def commit(here: Paths, name: str, request: Request) -> Answer:

@@ -5,9 +5,11 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import stat
 from pathlib import Path
 
 from drcm.errors import EXIT_NO_PERMISSION, EXIT_OK, EXIT_PROTOCOL, DrcmError
@@ -95,17 +97,27 @@ def _run_rsync(
     if kept.exists() or listed.exists():
         raise DrcmError(f"{kept} exists: an attempt has its own folder", "", EXIT_PROTOCOL)
     temporary = os.path.join(root.path, receiving.OWN_DIR, "tmp")
-    for folder in (temporary, kept.parent):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+    for folder in (temporary, str(kept.parent)):
+        _own_folder(folder)
     _clear(temporary)
     imposed = rsyncserver.Imposed(str(kept), str(listed), "" if root.mounts else temporary)
     return kept, child(rsyncserver.receive_argv(asked, imposed))
 
 
+def _own_folder(folder: str) -> None:
+    """It is there, and is no symlink that a sender planted: what is in it may be deleted, or written over."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    if not stat.S_ISDIR(os.lstat(folder).st_mode):
+        raise DrcmError(f"{folder} is not a directory of drcm's own", "", EXIT_NO_PERMISSION)
+
+
 def _clear(temporary: str) -> None:
     """Half-written files of a killed rsync; whole ones it held back lie in .drcm-partial and are used."""
-    for name in os.listdir(temporary):
-        os.unlink(os.path.join(temporary, name))
+    with os.scandir(temporary) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
 
 
 def child(argv: list[str]) -> int:

@@ -65,15 +65,25 @@ def check_shrink(
 
 
 def check_target(
-    record: Record, root: Root, state: RootState, needed: int = 0, overrides: Collection[str] = ()
+    record: Record,
+    root: Root,
+    state: RootState,
+    needed: int = 0,
+    overrides: Collection[str] = (),
+    files: int = 0,
 ) -> None:
-    """`check_root`, writable, and room for `needed` bytes."""
+    """`check_root`, writable, and room for `needed` bytes and `files` new names."""
     check_root(record, root, state, overrides)
     if state.read_only:
         raise _refusal(record, root, "expected to write, it is mounted read-only", _READ_ONLY)
-    if state.free >= needed * (1 + ROOM_KEPT) or "room" in overrides:
+    if "room" in overrides:
         return
-    raise _refusal(record, root, f"expected room for {needed} bytes, {state.free} are free", _FULL, "room")
+    if state.free < needed * (1 + ROOM_KEPT):
+        what = f"expected room for {needed} bytes, {state.free} are free"
+        raise _refusal(record, root, what, _FULL, "room")
+    if state.free_files is not None and state.free_files < files:
+        what = f"expected room for {files} new files, {state.free_files} inodes are free"
+        raise _refusal(record, root, what, _FULL, "room")
 
 
 _GONE = "it is not mounted; it was replaced by an empty disk; it was deleted"

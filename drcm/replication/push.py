@@ -168,6 +168,7 @@ class Push:
             "record": to_json(self.record),
             "run": self.run,
             "sizes": sizes,
+            "counts": {path: one.created_count for path, one in self.plans.items()},
             "override": list(self.job.override),
             "roots": [root.path for root in self.record.roots],
         }

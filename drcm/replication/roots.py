@@ -11,7 +11,9 @@ import stat
 from pathlib import Path
 
 from drcm import state
+from drcm.config.systemplaces import of_the_system
 from drcm.errors import DrcmError, GuardError
+from drcm.replication import mounts
 from drcm.replication.generation import Record, Root, from_json, to_json
 from drcm.replication.rootstate import ENTRIES_COUNTED, PRIVATE, RootState
 
@@ -20,7 +22,7 @@ _OURS = (PRIVATE, ".drcm-partial", "lost+found")
 PARTIAL = ".drcm-partial"  # rsync's --partial-dir, in each folder (HISTORIES R1)
 
 
-def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootState:
+def inspect(path: str | Path, mountinfo: str = mounts.MOUNTINFO) -> RootState:
     """What is at `path` now. Never raises for what it finds."""
     path = str(path)
     try:
@@ -29,7 +31,8 @@ def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootSt
         return RootState(path)
     if not stat.S_ISDIR(status.st_mode):
         return RootState(path, exists=True)
-    mount, below = _mounts(os.path.realpath(path), mountinfo)
+    real, mounted = os.path.realpath(path), mounts.read(mountinfo)
+    below = sorted({os.path.relpath(one.point, real) for one in mounts.below(real, mounted)})
     space = os.statvfs(path)
     uuid, marker, fault = _read_marker(Path(path))
     return RootState(
@@ -37,13 +40,14 @@ def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootSt
         exists=True,
         is_dir=True,
         device=status.st_dev,
-        mount=mount,
-        mounts=below,
+        mount=mounts.place_of(real, mounted).point,
+        mounts=tuple(below),
         entries=_count(path),
         uuid=uuid,
         marker=marker,
         marker_fault=fault,
         free=space.f_bfree * space.f_frsize,
+        free_files=space.f_ffree if space.f_files else None,
         read_only=bool(space.f_flag & os.ST_RDONLY),
     )
 
@@ -51,9 +55,10 @@ def inspect(path: str | Path, mountinfo: str = "/proc/self/mountinfo") -> RootSt
 def read_marker(path: str | Path) -> tuple[str, Record | None]:
     """The root's uuid and the record in its marker; ("", None) where there is none.
 
-    DrcmError where there is one that can't be read.
+    DrcmError where there is one that can't be read, or a folder that is not drcm's own.
     """
     place = Path(path) / PRIVATE / MARKER
+    _check_private(place.parent)
     value = state.read_json(place) if os.path.isdir(path) else None
     if value is None:
         return "", None
@@ -61,6 +66,16 @@ def read_marker(path: str | Path) -> tuple[str, Record | None]:
         return str(value["root"]), from_json(value["record"])
     except (KeyError, TypeError, ValueError) as error:
         raise DrcmError(f"{place}: is not a marker of drcm: {error!r}") from error
+
+
+def _check_private(folder: Path) -> None:
+    """Whoever may write to the root can put a folder or a symlink of his own in its place."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        raise DrcmError(f"{folder}: expected drcm's own folder, which nobody else may write to")
 
 
 def write_marker(path: str | Path, uuid: str, record: Record) -> None:
@@ -93,18 +108,13 @@ def describe(path: str, mode: str, uuid: str) -> Root:
     return Root(path, mode, uuid, found.device, found.mounts, found.mount)
 
 
-_NEVER = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
-
-
 def forbidden(path: str) -> str:
     """Why `path` may not be a root ("" = it may): a set there would replace the system of its backups."""
     clean = os.path.normpath(path)
     if not path.startswith("/") or clean != path.rstrip("/"):
         return "a root is an absolute path without . or .."
-    if clean in ("/", *_NEVER):
+    if of_the_system(clean):
         return "it belongs to the system"
-    if any(clean.startswith(f"{top}/") for top in ("/proc", "/sys", "/dev")):
-        return "it is not on a disk"
     if PRIVATE in clean.split("/"):
         return f"{PRIVATE} is drcm's own"
     return ""
@@ -129,22 +139,3 @@ def _count(path: str) -> int:
     except OSError:
         return 0
     return count
-
-
-def _mounts(path: str, mountinfo: str) -> tuple[str, tuple[str, ...]]:
-    """The mount point that `path` lies on, and those below it, relative to it, sorted."""
-    points = set()
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            points.add(_unescaped(line.split(" ")[4]))
-    prefix = path.rstrip("/") + "/"
-    holding = [point for point in points if point == path or prefix.startswith(point.rstrip("/") + "/")]
-    below = sorted(point[len(prefix) :] for point in points if point.startswith(prefix))
-    return max(holding, key=len, default="/"), tuple(below)
-
-
-def _unescaped(text: str) -> str:
-    """A path of mountinfo: blank, tab, newline and backslash come as three octal digits."""
-    for code in ("040", "011", "012", "134"):
-        text = text.replace(f"\\{code}", chr(int(code, 8)))
-    return text

@@ -25,4 +25,5 @@ class RootState:
     marker: Record | None = None
     marker_fault: str = ""  # why a marker that is there can't be read
     free: int = 0  # bytes for root
+    free_files: int | None = None  # inodes; None where the file system has no limit
     read_only: bool = False

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from drcm.errors import EXIT_NO_PERMISSION, DrcmError
 
 PARTIAL_DIR = ".drcm-partial"
+TIMEOUT = 60  # seconds without a byte: a sender that hangs must not hold the set's lock for ever
 
 # -logDtprAXHS as rsync sends them, n for a dry run, b for backup, then what the client is able to do
 _SHORT = re.compile(r"-(?P<letters>[bnlHogDtpAXrS]+)(?:e[0-9]*\.[A-Za-z]*)?")
@@ -121,6 +122,8 @@ def receive_argv(asked: Asked, imposed: Imposed, program: str = "rsync") -> list
     """The real one, with the gate's own paths."""
     own = ["--backup", f"--backup-dir={imposed.backup_dir}"]
     own += [f"--log-file={imposed.log_file}", "--log-file-format=%i %l %n"]
+    if not any(word.startswith("--timeout=") for word in asked.kept):
+        own.append(f"--timeout={TIMEOUT}")
     if imposed.temp_dir:
         own.append(f"--temp-dir={imposed.temp_dir}")
     return [program, "--server", asked.letters, *asked.kept, *own, ".", f"{asked.path}/"]

@@ -18,7 +18,7 @@ from drcm.errors import (
     PeerError,
     RoleError,
 )
-from drcm.replication import diary, guards, records, roots
+from drcm.replication import diary, guards, places, records, roots
 from drcm.replication.generation import Record
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -100,7 +100,8 @@ def own_record(job: Job) -> Record:
 
 
 def check_sources(job: Job, record: Record) -> None:
-    """Every root is the one that was recorded, mounted, marked and not empty."""
+    """Every root is the one that was recorded, mounted, marked and not empty, and in no forbidden place."""
+    places.check(job.paths, record.name, [root.path for root in record.roots])
     for root in record.roots:
         guards.check_source(record, root, roots.inspect(root.path), job.override)
 

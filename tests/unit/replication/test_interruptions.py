@@ -219,17 +219,6 @@ STEPS: dict[str, Step] = {
     "first run home: all of it": lambda pair: _whole_run(pair.a, pair.b),
 }
 
-# How each goal goes on after an interruption of any of its steps, as its program or daemon does.
-GOALS: dict[str, Step] = {
-    "--init": lambda pair: (_init(pair), (pair.b.found and pair.b.record.pos) or _join(pair), None)[-1],
-    "first run": lambda pair: _whole_run(pair.a, pair.b),
-    "promotion": lambda pair: (_promoted(pair), _started(pair.b), None)[-1],
-    "return": lambda pair: _heard(pair.a, pair.b),
-    "bulk pass": lambda pair: _whole_run(pair.b, pair.a),
-    "hand-over": lambda pair: _handed_over(pair),
-    "first run home": lambda pair: _whole_run(pair.a, pair.b),
-}
-
 
 def _handed_over(pair: Pair) -> None:
     """From wherever it stands: who is the writer by the newest generation goes on."""
@@ -241,6 +230,18 @@ def _handed_over(pair: Pair) -> None:
     _taken(pair)
     _started(pair.a)
     _heard(pair.b, pair.a)
+
+
+# How each goal goes on after an interruption of any of its steps, as its program or daemon does.
+GOALS: dict[str, Step] = {
+    "--init": lambda pair: (_init(pair), (pair.b.found and pair.b.record.pos) or _join(pair), None)[-1],
+    "first run": lambda pair: _whole_run(pair.a, pair.b),
+    "promotion": lambda pair: (_promoted(pair), _started(pair.b), None)[-1],
+    "return": lambda pair: _heard(pair.a, pair.b),
+    "bulk pass": lambda pair: _whole_run(pair.b, pair.a),
+    "hand-over": _handed_over,
+    "first run home": lambda pair: _whole_run(pair.a, pair.b),
+}
 
 
 def _goal(name: str) -> str:

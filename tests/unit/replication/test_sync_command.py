@@ -41,13 +41,14 @@ THIRD = "[CM_NODE]\nnodename = third\nhostname = third.test\nkeep_alive_ip = 127
 def node(tmp_path: Path) -> dict[str, str]:
     """The environment of a node called alpha; nothing of it is running."""
     (tmp_path / "testfs").mkdir()
-    (tmp_path / "node").write_text("alpha\n")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "node").write_text("alpha\n")
     config(tmp_path)
     return {
         "PATH": os.environ["PATH"],
         "LC_ALL": "C.UTF-8",
         "DRCM_CONFIG": str(tmp_path / "cm.cfg"),
-        **{f"DRCM_{name}_DIR": str(tmp_path) for name in ("AUTH", "STATE", "RUN")},
+        **{f"DRCM_{name}_DIR": str(tmp_path / name.lower()) for name in ("AUTH", "STATE", "RUN")},
     }
 
 
@@ -133,7 +134,7 @@ def test_init_with_the_backup_away(node: dict[str, str], tmp_path: Path) -> None
 
 def test_init_on_another_node(node: dict[str, str], tmp_path: Path) -> None:
     """Only the primary's files begin a set, unless --from says otherwise."""
-    (tmp_path / "node").write_text("beta\n")
+    (tmp_path / "state" / "node").write_text("beta\n")
     done = sync(node, "testfs", "--init")
     assert done.returncode == errors.EXIT_WRONG_ROLE
     assert "--init --from beta" in done.stderr
@@ -152,7 +153,7 @@ def test_under_majority_nothing_is_pushed_without_a_daemon(node: dict[str, str],
 def test_a_node_outside_the_set(node: dict[str, str], tmp_path: Path) -> None:
     """A witness has nothing to sync."""
     config(tmp_path, "auto", THIRD)
-    (tmp_path / "node").write_text("third\n")
+    (tmp_path / "state" / "node").write_text("third\n")
     done = sync(node, "testfs")
     assert done.returncode == errors.EXIT_WRONG_ROLE
     assert "none of its nodes" in done.stderr
