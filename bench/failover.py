@@ -1,81 +1,119 @@
-"""How long a client misses a floating address: power cuts and clean stops of the primary.
+"""drcm beside keepalived on one lab: outages, false failovers, partitions, what they cost when idle.
 
-    python -m bench.failover [--runs N] [--json]        as root; about 12 s a run of each kind
+    python -m bench.failover [--only SCENARIO]... [--contender NAME]... [--runs N] [--seconds N] [--json]
 
-Template settings, two nodes in the lab (tests/lab) with a floating address, a crontab and a sync set; a
-client asks the address for an answer every 5 ms. "power cut" is the longest time without an answer, "clean
-stop" the time from the end of the set's hand-over to the first answer. Promised: 2.5 s and 0.3 s, each as
-the median of five. Exit status 1 where a median is longer.
+As root, on an idle machine; all of it takes about half an hour. Each contender runs on the same hosts
+(tests/lab). A table, or one JSON document, on standard output; what is being done on standard error. Exit
+status: 0 all that is promised was kept, 1 some was not (or could not be measured), 2 it could not begin.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
+import platform
+import shlex
 import sys
-import time
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from drcm import clock
-from tests.integration.cluster import IP, Cluster, logged, running_cluster
-from tests.lab import wait_until
+from bench.contenders import CONTENDERS, RIVALS, Contender, require
+from bench.scenarios import SCENARIOS, Effort, Scenario
+from bench.table import Row, as_json, as_text
+from tests.lab import LabError
 
-PROMISED = {"power cut": 2.5, "clean stop": 0.3}
-AFTER = 0.3  # seconds: an answer sooner than this after the cut may have been on its way
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each kind (default: 5)")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    arguments = parser.parse_args()
-    with running_cluster() as cluster:
-        measured = {
-            "power cut": [power_cut(cluster) for _ in range(arguments.runs)],
-            "clean stop": [clean_stop(cluster) for _ in range(arguments.runs)],
-        }
-    show(measured, as_json=arguments.json)
-    return 0 if all(statistics.median(found) <= PROMISED[kind] for kind, found in measured.items()) else 1
+KEPT, MISSED, UNUSABLE = 0, 1, 2
 
 
-def power_cut(cluster: Cluster) -> float:
-    """Seconds without an answer after the primary's power was cut. All is at home again afterwards."""
-    with cluster.client.probe(IP) as probe:
-        probe.wait_answer()
-        cut = cluster.a.power_cut()
-        probe.wait_answer(20.0, after=cut + AFTER)
-        outage = max(gap.seconds for gap in probe.gaps() if gap.end > cut)
-    cluster.settle()
-    return outage
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    scenarios = [one for one in SCENARIOS if not options.only or one.name in options.only]
+    contenders = [one for one in CONTENDERS if not options.contender or one.name in options.contender]
+    try:
+        require(contenders)
+        about = describe(sys.argv[1:] if argv is None else argv)
+        rows = measure(scenarios, contenders, Effort(options.runs, options.seconds))
+    except LabError as error:
+        print(f"bench.failover: {error}", file=sys.stderr)
+        return UNUSABLE
+    about["load after"] = _load()
+    show(about, rows, contenders, as_document=options.json)
+    return MISSED if any(row.missed for row in rows) else KEPT
 
 
-def clean_stop(cluster: Cluster) -> float:
-    """Seconds from the end of the hand-over's last pass to the first answer of the backup."""
-    mark = len(cluster.a.daemon_log())
-    with cluster.client.probe(IP) as probe:
-        probe.wait_answer()
-        cluster.a.stop_drcm()
-        wait_until(lambda: cluster.holders() == [cluster.b.name], 20.0, cluster.logs)
-        probe.wait_answer(20.0, after=clock.now())
-        (line,) = logged(cluster.a, "--hand-over cmnode2: exit 0", mark)
-        given = clock.now() - (time.time() - datetime.fromisoformat(line.split()[0]).timestamp())
-        back = max(probe.gaps(), key=lambda gap: gap.seconds).end
-    cluster.settle()
-    return back - given
+def parser() -> argparse.ArgumentParser:
+    summary = (__doc__ or "").partition("\n")[0]
+    told = "\n".join(f"  {one.name:<12}{one.summary}" for one in SCENARIOS)
+    made = argparse.ArgumentParser(
+        prog="python -m bench.failover",
+        description=summary,
+        epilog=f"scenarios:\n{told}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    names, who = [one.name for one in SCENARIOS], [one.name for one in CONTENDERS]
+    add("--only", action="append", choices=names, metavar="SCENARIO", help="only this one (repeatable)")
+    add("--contender", action="append", choices=who, metavar="NAME", help=f"only this one: {', '.join(who)}")
+    add("--runs", type=_runs, default=5, metavar="N", help="of each outage (default: 5)")
+    add("--seconds", type=_seconds, metavar="N", help="instead of each timed scenario's own time")
+    add("--json", action="store_true", help="one JSON document")
+    return made
 
 
-def show(measured: dict[str, list[float]], *, as_json: bool) -> None:
-    if as_json:
-        rounded = {kind: [round(one, 3) for one in found] for kind, found in measured.items()}
-        medians = {kind: statistics.median(found) for kind, found in rounded.items()}
-        json.dump({"seconds": rounded, "median": medians, "promised": PROMISED}, sys.stdout, indent=1)
+def measure(scenarios: Sequence[Scenario], contenders: Sequence[Contender], effort: Effort) -> list[Row]:
+    rows = []
+    for scenario in scenarios:
+        print(f"{scenario.name}: {scenario.summary} (load {_load()})", file=sys.stderr)
+        rows += scenario.measure(contenders, effort)
+    return rows
+
+
+def describe(argv: Sequence[str]) -> dict[str, str]:
+    """When, where and how this was measured: nobody can judge numbers without it."""
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    processor = models[0].partition(":")[2].strip() if models else platform.machine()
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "machine": f"{os.cpu_count()} x {processor}, Linux {platform.release()}",
+        "command": shlex.join(["python", "-m", "bench.failover", *argv]),
+        "load before": _load(),
+    }
+
+
+def show(
+    about: dict[str, str], rows: Sequence[Row], contenders: Sequence[Contender], *, as_document: bool
+) -> None:
+    if as_document:
+        document: dict[str, Any] = {"about": about, "rows": as_json(rows, RIVALS)}
+        json.dump(document, sys.stdout, indent=1)
         print()
         return
-    for kind, found in measured.items():
-        middle = statistics.median(found)
-        spread = f"min {min(found):.3f}, max {max(found):.3f}"
-        print(f"{kind}: median {middle:.3f} s of {len(found)} ({spread}); promised {PROMISED[kind]:g} s")
+    for name, text in about.items():
+        print(f"{name}: {text}")
+    print(as_text(rows, {one.name: one.title for one in contenders}, RIVALS))
+
+
+def _load() -> str:
+    return " ".join(f"{one:.2f}" for one in os.getloadavg())
+
+
+def _runs(word: str) -> int:
+    value = int(word)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{word}: expected at least 1")
+    return value
+
+
+def _seconds(word: str) -> float:
+    value = float(word)
+    if not 1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{word}: expected 1 to 3600")
+    return value
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from drcm.cluster.transport.keys import load as load_keys
 from drcm.cluster.wire import Wire
 from drcm.config.hostchecks import this_host
 from drcm.config.load import require_config
-from drcm.config.model import Cluster, Node
+from drcm.config.model import Address, Cluster, Node
 from drcm.errors import EXIT_CONFIG, ConfigError, DrcmError
 from drcm.paths import Paths, paths
 
@@ -216,20 +216,22 @@ class Daemon:
         return holding.lease_until if holding is not None else 0.0
 
     def _probe(self, action: ev.ProbeAddresses) -> None:
-        self._background.add(task := self._loop.create_task(self._probe_addresses(action)))
-        task.add_done_callback(self._background.discard)
-
-    async def _probe_addresses(self, action: ev.ProbeAddresses) -> None:
-        from drcm.cluster.agents import arp
-
         groups = [group for group in self.engine.spec.groups if group.key in action.groups]
         for address in (a for group in groups for a in self.members.addresses(group)):
+            self._background.add(task := self._loop.create_task(self._probe_address(action.node, address)))
+            task.add_done_callback(self._background.discard)
+
+    async def _probe_address(self, node: str, address: Address) -> None:
+        from drcm.cluster.agents import arp
+
+        try:
             for interface in address.interfaces:
-                try:
-                    if await arp.answers(address.ip, interface):
-                        self.feed(ev.AddressAnswered(action.node))
-                except DrcmError as error:
-                    log.debug("probing %s: %s", address.ip, error)
+                if await arp.answers(address.ip, interface):
+                    self.feed(ev.AddressAnswered(node))
+                    return
+            self.members.nobody_answers(address.ip)
+        except DrcmError as error:
+            log.debug("probing %s: %s", address.ip, error)
 
     def _note(self, action: ev.Note) -> None:
         log.log(LEVELS[action.level], "%s: %s", action.subject, action.text, extra={"always": True})

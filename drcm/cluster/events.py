@@ -282,7 +282,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAddresses:
-    """Does any address that `node` holds still answer? (HISTORIES E16)"""
+    """Does any address that `node`, which is silent, holds still answer? (HISTORIES E16)"""
 
     node: str
     groups: tuple[GroupKey, ...]

@@ -8,7 +8,6 @@ from drcm.cluster import events as ev
 from drcm.cluster.messages import Beat, SetView
 from drcm.cluster.placement import diverged
 from drcm.cluster.spec import Group
-from drcm.config.model import Quorum
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
@@ -114,17 +113,21 @@ class Lookout:
         return group.candidates.index(self.engine.spec.me) > group.candidates.index(other.sender)
 
     def _probe_silent(self, now: float) -> None:
-        """From half of T_dead on, does a silent peer's machine still answer? (two_node, HISTORIES E16)"""
+        """From half of T_dead on, are a silent peer's addresses still in use? With two nodes an answer shows
+        that its machine lives (HISTORIES E16); else whoever takes over knows at once that they are free."""
         spec, membership = self.engine.spec, self.engine.membership
-        if spec.quorum is not Quorum.TWO_NODE:
+        if now - self._probed_at < spec.interval:
             return
-        peer = membership.peers[spec.peers[0]]
-        if peer.heard_at is None or peer.beat is None or now - peer.heard_at < spec.dead_seconds / 2:
-            return
-        keys = tuple(key for key in peer.beat.claims if key not in self.engine.care.holdings)
-        if keys and now - self._probed_at >= spec.interval:
-            self._probed_at = now
-            self.engine.emit(ev.ProbeAddresses(peer.name, keys))
+        for peer in membership.peers.values():
+            if peer.heard_at is None or peer.beat is None or now - peer.heard_at < spec.dead_seconds / 2:
+                continue
+            others = (beat for beat in membership.beats(now) if beat.sender != peer.name)
+            taken = {*self.engine.care.holdings, *(key for beat in others for key in beat.claims)}
+            mine = {group.key for group in spec.groups if spec.me in group.candidates}
+            keys = tuple(key for key in peer.beat.claims if key in mine - taken)
+            if keys:
+                self._probed_at = now
+                self.engine.emit(ev.ProbeAddresses(peer.name, keys))
 
     def _leave(self, now: float) -> None:
         """When nothing is held any more, stay for a few beats to grant what was released, then go."""

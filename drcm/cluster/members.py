@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 ADDRESS_WATCH = 1.0  # seconds; addresses are also watched over netlink
 CLEANING_LIMIT = 10.0  # seconds for the first act of a start
+UNUSED_FOR = 0.25  # seconds that a probe without an answer counts: another's would cost as much outage
 
 Feed = Callable[[ev.Event], None]
 
@@ -51,6 +52,7 @@ class Members:
     lease_until: Callable[[GroupKey], float]
     problem: Callable[[ev.Problem], None] = lambda problem: None
     running: dict[tuple[GroupKey, MemberKey], Running] = field(default_factory=dict)
+    unused_at: dict[str, float] = field(default_factory=dict)  # address -> when nobody had answered for it
 
     def start(self, action: ev.StartMember) -> None:
         known = self.running.get((action.group, action.member))
@@ -58,7 +60,7 @@ class Members:
         self.running[action.group, action.member] = member
         self._write_held()
         if isinstance(member.agent, AddressAgent):
-            member.agent.known_free = action.handed
+            member.agent.known_free = action.handed or self._was_unused(member.agent.address.ip)
         self._replace_task(member, self._start(action, member))
 
     def stop(self, action: ev.StopMember) -> None:
@@ -74,6 +76,13 @@ class Members:
                     member.agent.renew()
                 except DrcmError as error:
                     self._failed(group, key, member, error)
+
+    def nobody_answers(self, ip: str) -> None:
+        """A probe for the address of a silent node has just ended in vain: it is free."""
+        self.unused_at[ip] = clock.now()
+
+    def _was_unused(self, ip: str) -> bool:
+        return clock.now() - self.unused_at.get(ip, float("-inf")) <= UNUSED_FOR
 
     def announce(self, group: GroupKey) -> None:
         for (owner, _), member in self.running.items():

@@ -102,14 +102,15 @@ class Stage(World):
             self.say(name, f"{set_name}: takes note of generation {new_id}")
 
     def _probe(self, name: str, action: ev.ProbeAddresses) -> None:
-        """The addresses of a living machine answer, heard or not; a probe is told once."""
+        """The addresses of a living machine answer, heard or not; that is told once."""
         peer = self.machines[action.node]
+        held = any(group in action.groups and m.startswith("ip:") for group, m in peer.running)
+        if not held or peer.host_paused or frozenset((name, action.node)) in self.lan_cuts:
+            return
         if (name, action.node) not in self._probing:
             self._probing.add((name, action.node))
-            self.say(name, f"probing the addresses of {action.node}, which is silent")
-        there = any(group in action.groups and m.startswith("ip:") for group, m in peer.running)
-        if there and frozenset((name, action.node)) not in self.lan_cuts:
-            self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(action.node)))
+            self.say(name, f"{action.node} is silent, but an address of it answers")
+        self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(action.node)))
 
     def _alert(self, name: str, problem: ev.Problem) -> None:
         """As the daemon does: each key is raised once, and resolved where this node had raised it."""

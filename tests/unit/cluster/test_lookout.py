@@ -133,11 +133,20 @@ def test_a_silent_machine_is_probed() -> None:
     assert 2 <= len(probes) <= 5
 
 
-def test_with_a_majority_nobody_is_probed() -> None:
-    """There the grants decide."""
-    node = Node("abc")
-    node.live(1, lambda: node.hear_all("bc", claims={KEY: HoldState.RUNNING}))
-    node.live(DEAD, lambda: node.hear("c"))
+@pytest.mark.parametrize("candidates", [("b", "a"), ("b", "c")])
+def test_with_a_majority_a_candidate_probes(candidates: tuple[str, ...]) -> None:
+    """Until somebody else has what it held; a node that may not take it has no need to."""
+    node = Node("abc", groups=(replace(IP_GROUP, candidates=candidates),))
+
+    def both() -> None:
+        node.hear("b", claims={KEY: HoldState.RUNNING})
+        node.hear("c")
+
+    node.live(1, both)
+    node.live(DEAD * 0.7, lambda: node.hear("c"))
+    probes = {ev.ProbeAddresses("b", (KEY,))}
+    assert set(node.saw(ev.ProbeAddresses)) == (probes if "a" in candidates else set())
+    node.live(DEAD, lambda: node.hear("c", claims={KEY: HoldState.RUNNING}))
     assert node.saw(ev.ProbeAddresses) == []
 
 

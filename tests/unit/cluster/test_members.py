@@ -15,7 +15,7 @@ from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
 from drcm.cluster.lease_file import LeaseFile
-from drcm.cluster.members import Members
+from drcm.cluster.members import UNUSED_FOR, Members
 from drcm.cluster.spec import build_groups
 
 IP = "10.9.0.100"
@@ -126,6 +126,24 @@ def test_no_start_after_the_lease(stage: Stage, lan: Any) -> None:
 
     stage.run(story)
     assert IP not in lan.addresses()
+
+
+@pytest.mark.parametrize(("seconds_ago", "asks"), [(0.0, False), (UNUSED_FOR + 0.1, True)])
+def test_a_free_address_is_not_asked_for_twice(
+    stage: Stage, lan: Any, seconds_ago: float, asks: bool
+) -> None:
+    """While its holder was silent nobody answered for it: to ask again would only make the outage longer."""
+
+    async def story() -> None:
+        stage.members.nobody_answers(IP)
+        stage.members.unused_at[IP] -= seconds_ago
+        stage.members.start(ev.StartMember(*WEB, 1, handed=False))
+        agent = stage.members.running[WEB].agent
+        assert isinstance(agent, AddressAgent)
+        assert agent.known_free is not asks
+        assert (await stage.tells(ev.MemberStarted)).error == ""
+
+    stage.run(story)
 
 
 def test_a_stop_overtakes_a_start(stage: Stage, lan: Any) -> None:
