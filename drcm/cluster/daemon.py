@@ -121,9 +121,10 @@ class Daemon:
         ensure_keeper(self.paths.run)
         from drcm.cluster.control import ControlServer
         from drcm.cluster.scheduler import SetScheduler
+        from drcm.cluster.transport.certificates import make_in_child
         from drcm.cluster.transport.tls import server_context
 
-        context = await asyncio.to_thread(server_context, self.keys)
+        context = await asyncio.to_thread(server_context, self.keys, make_in_child)
         bind = self.me.keep_alive_ip if self.cluster.server.bind_to_keep_alive_ip else ""
         answers = Answers(self)
         self.control = ControlServer(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from drcm.cluster.transport.certificates import make_in_child
 from drcm.cluster.transport.keys import KEY_BYTES, Key, Keys
 from drcm.cluster.transport.tls import client_context, server_context
+from drcm.errors import DrcmError
 
 KEY, OTHER = Key(os.urandom(KEY_BYTES)), Key(os.urandom(KEY_BYTES))
 
@@ -45,6 +47,19 @@ def talk(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
 def test_same_key_is_trust() -> None:
     """Two processes with the same key trust each other, with nothing else copied, and speak TLS 1.3."""
     assert talk(server_context(Keys(KEY)), client_context(Keys(KEY))) == "TLSv1.3"
+
+
+def test_certificates_of_a_child_are_as_good() -> None:
+    """The daemon has a child make its certificates: those of both keys, while two live."""
+    server = server_context(Keys(OTHER, KEY), make_in_child)
+    assert talk(server, client_context(Keys(KEY, OTHER))) == "TLSv1.3"
+
+
+def test_child_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates that a child could not make are an error with its last words, and without the key."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DrcmError, match="TLS certificates could not be made"):
+        make_in_child(Keys(KEY))
 
 
 def test_other_key_is_no_trust() -> None:
