@@ -41,7 +41,7 @@ EFFECTS = {
         address agent application arp catalogue crontab limits neighbour netlink ocf probing process
         registry script systemd
     """,
-    "drcm.cluster.transport": "beatcodec certificates datagram endpoint keys tls",
+    "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
     "drcm.replication": """
         archive arguments beginning conflicts custody deciding diary founding gate gatecalls
         gatekept gatereceive job link locks looking mounts openssh past pastview places process

@@ -172,8 +172,9 @@ class Care:
             return
         if group.key in self._failed or now < self._withdrawn.get(group.key, now):
             return
-        hopeless = engine.court().hopeless(now)
-        if hopeless and engine.spec.me in group.candidates and group.key in self._orphaned:
+        wanted = engine.spec.me in group.candidates and group.key in self._orphaned
+        hopeless = engine.court().hopeless(now) if wanted else ""
+        if hopeless:
             self._say(group.key, hopeless)
             self._tell(group.key, hopeless, now)
         elif verdict.claim and not self._address_answers(group, now):

@@ -154,8 +154,16 @@ class Daemon:
 
     def feed(self, event: ev.Event) -> None:
         """Give the engine an event, carry out its actions, come again at its deadline."""
-        self._perform(self.engine.handle(event, clock.now()))
-        self._grants.write(self.engine)
+        actions = self.engine.handle(event, clock.now())
+        if not actions:  # a sign of life that changes nothing: the timer stands
+            return
+        try:
+            self._grants.write(self.engine)  # before the beat: a word that was sent is never forgotten
+            self._perform(actions)
+        finally:
+            self._come_again()
+
+    def _come_again(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         wait = max(0.0, self.engine.deadline - clock.now())

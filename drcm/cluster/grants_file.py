@@ -7,6 +7,7 @@ carries the kernel's boot_id, so that a booted machine, wherever its /run lies, 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class GrantsFile:
     kernel_boot: str
 
     def write(self, engine: Engine) -> None:
-        """Note what `engine` has granted and holds. Some 100 µs; on every pass that changed something."""
+        """Note what `engine` has granted and holds; on every pass, before its beat goes out. Some 50 µs."""
         held = {key: h for key, h in engine.care.holdings.items() if h.state in ADOPTABLE and not h.handover}
         value = {
             "kernel_boot": self.kernel_boot,
@@ -36,9 +37,13 @@ class GrantsFile:
             "held": list(held),
             "lease_until": min((h.lease_until for h in held.values()), default=0.0),
         }
-        beside = self.path.with_suffix(".new")
-        beside.write_text(json.dumps(value))
-        beside.rename(self.path)
+        beside = f"{self.path}.new"
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, json.dumps(value).encode())
+        finally:
+            os.close(descriptor)
+        os.rename(beside, self.path)
 
     def beginning(self, now: float) -> Beginning:
         """How the daemon starts at `now`: after a machine boot, or from what the last one left."""

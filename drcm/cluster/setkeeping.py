@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +29,8 @@ from drcm.state import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.25  # how often this node's records are looked at: drcm-sync and drcm-gate write them too
+LOOK_SECONDS = 0.25  # how often this node's records are looked for: drcm-sync and drcm-gate write them too
+WHOLE_LOOK = 2.0  # seconds: the roots are looked at this often, also where no record was written
 FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
 WORKERS = 4
 
@@ -55,6 +56,7 @@ class SetKeeping:
         self.runs = SetRuns(programs, paths, problem)
         self._due = due
         self._looked: dict[str, custody.Custody] = {}
+        self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
         self._heads: dict[str, Head] = {}
@@ -253,12 +255,23 @@ class SetKeeping:
 
     async def _keep_looking(self) -> None:
         while True:
-            for sync_set in self._own_sets():
+            for sync_set in await self._work(self._changed, self._own_sets()):
                 try:
                     await self._look(sync_set)
                 except DrcmError as error:
                     log.error("%s: %s", sync_set.name, error)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _changed(self, sets: list[SyncSet]) -> list[SyncSet]:
+        """Those whose records were written since they were asked for last, or that are due (in a worker)."""
+        found = []
+        for sync_set in sets:
+            written, due = self._seen.get(sync_set.name, ((), 0.0))
+            now_written = custody.fingerprint(self.paths, sync_set)
+            if now_written != written or clock.now() >= due:
+                self._seen[sync_set.name] = now_written, clock.now() + WHOLE_LOOK
+                found.append(sync_set)
+        return found
 
     async def _look(self, sync_set: SyncSet) -> None:
         if self.me not in sync_set.nodes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from drcm.cluster.messages import Beat
 from drcm.cluster.transport import beatcodec
+from drcm.cluster.transport.assembler import Assembler
 from drcm.cluster.transport.datagram import Opener, Sealer
 from drcm.cluster.transport.endpoint import Endpoint, open_endpoint
 from drcm.cluster.transport.keys import Keys
@@ -19,7 +20,7 @@ class Wire:
     def __init__(self, cluster: Cluster, me: Node, keys: Keys, heard: Callable[[Beat], None]) -> None:
         self._me, self._keys, self._heard = me, keys, heard
         self._opener = Opener(keys.all, ())
-        self._assembler = beatcodec.Assembler()
+        self._assembler = Assembler()
         self._sealer: Sealer | None = None
         self._boot = b""
         self._peers: dict[str, tuple[str, int]] = {}

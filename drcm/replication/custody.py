@@ -6,9 +6,11 @@ Every change: lock, read, decide (transitions), make durable.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from drcm.config.model import SyncSet
 from drcm.errors import DrcmError, GuardError, RoleError
@@ -16,12 +18,15 @@ from drcm.paths import Paths
 from drcm.replication import guards, records, roots, transitions
 from drcm.replication.beginning import init, join, keep_partials, reinit
 from drcm.replication.generation import Generation, Position, Record, settled
+from drcm.replication.roots import MARKER
+from drcm.replication.rootstate import PRIVATE
 from drcm.state import sync_directory
 
 __all__ = [
     "Custody",
     "drop_intent",
     "end_pushes",
+    "fingerprint",
     "give",
     "go_alone",
     "hear",
@@ -52,6 +57,20 @@ class Custody:
     failback: str = ""
     problem: str = ""
     begun: bool = False
+
+
+def fingerprint(paths: Paths, sync_set: SyncSet) -> tuple[tuple[int, int] | None, ...]:
+    """Of the record and its copies: another one means that somebody wrote them, or that a root is gone."""
+    markers = [Path(root, PRIVATE, MARKER) for root in sync_set.roots]
+    return (_written(paths.sets / f"{sync_set.name}.json"), *map(_written, markers))
+
+
+def _written(place: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(place)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:

@@ -10,7 +10,6 @@ from drcm.cluster.transport import certificates
 from drcm.cluster.transport.certificates import Certificates
 from drcm.cluster.transport.keys import Keys
 
-
 Make = Callable[[Keys], Certificates]
 
 
