@@ -8,7 +8,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # Debian package:what shows that it is there (a program, so that another distribution's package counts too)
 NEEDED="rsync:rsync openssh-server:sshd openssh-client:ssh iproute2:ip nftables:nft iputils-ping:ping
         cron:cron faketime:faketime acl:setfacl attr:setfattr util-linux:nsenter procps:ps
-        resource-agents:ocf-tester kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4"
+        resource-agents:ocf-tester network-manager:nmcli dbus:dbus-daemon kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4"
 STAMP=.venv/.installed
 
 say() { echo "bootstrap: $*" >&2; }
@@ -58,6 +58,7 @@ install_packages() {
             cron) keep_off cron ;;
             nftables) keep_off nftables ;;
             nginx) keep_off nginx ;;
+            network-manager) keep_off NetworkManager ;;
             resource-agents) keep_off logd ;;  # of cluster-glue, which comes with it
         esac
     done

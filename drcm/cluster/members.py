@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
 from drcm.cluster.agents.agent import Agent
+from drcm.cluster.agents.limits import Limits
 from drcm.cluster.agents.registry import agent_for
 from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.messages import GroupKey
@@ -113,7 +115,10 @@ class Members:
     def _new(self, group: GroupKey, member: MemberKey) -> Running:
         kind, _, nickname = member.partition(":")
         resource = self.cluster.resource(Kind(kind), nickname)
-        agent = agent_for(resource, self.cluster.server, lambda: self.lease_until(group))
+        said = self.cluster.policy(resource.kind, nickname)
+        limits = Limits(said.start_timeout, said.stop_timeout, said.monitor_timeout)
+        lease = partial(self.lease_until, group)
+        agent = agent_for(resource, self.cluster.server, lease, limits, self.node.name)
         return Running(resource, agent, clock.wall())
 
     def _replace_task(self, member: Running, job: Coroutine[Any, Any, None]) -> None:

@@ -97,15 +97,14 @@ do_unmount() { # ordinary; then without its users; over the network then by forc
     rm -f "$note.mode"
 }
 
-users() { # processes that have something of it open, by the kernel's own links
-    local link pid
-    for link in /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe /proc/[0-9]*/fd/*; do
-        [[ $(readlink "$link" 2>/dev/null) == "$target"?(/*) ]] || continue
-        pid=${link#/proc/} pid=${pid%%/*}
-        [ "$pid" = $$ ] || [ "$pid" = "$PPID" ] || echo "$pid"
-    done | sort -un
+users() { # processes that have something of it open, by the kernel's own links: no look at the file system
+    find /proc/[0-9]*/{cwd,root,exe,fd,map_files} -maxdepth 1 -type l -printf '%p %l\n' 2>/dev/null |
+        DRCM_TARGET=$target awk -v self=$$ -v parent="$PPID" '
+            { link = substr($0, length($1) + 2); split($1, path, "/") }
+            link == ENVIRON["DRCM_TARGET"] || index(link, ENVIRON["DRCM_TARGET"] "/") == 1 {
+                if (path[3] != self && path[3] != parent) print path[3]
+            }' | sort -un
 }
-shopt -s extglob
 
 end_users() {
     local signal

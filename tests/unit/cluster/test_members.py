@@ -34,6 +34,7 @@ class Stage:
         )
         self.cluster = cluster_of(rows)
         self.told: list[ev.Event] = []
+        self.problems: list[ev.Problem] = []
         self.lease = clock.now() + 3600
         self.held = folder / "held.json"
         self.members = Members(
@@ -42,6 +43,7 @@ class Stage:
             self.told.append,
             LeaseFile(folder / "lease"),
             lambda key: self.lease,
+            self.problems.append,
         )
 
     def start(self, group: str, member: str, op: int = 1) -> None:
@@ -231,6 +233,53 @@ def test_renewing_gives_the_address_its_lifetime_again(stage: Stage, lan: Any) -
         assert lifetime() == 2
 
     stage.run(story)
+
+
+SERVICE = ("a/service:box", "service:box")
+
+
+def with_service(folder: Path, script: str) -> Stage:
+    """Node a runs a service by this script, with 0.3 s for its start, looked at ten times a second."""
+    path = folder / "box.sh"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    section = "[CM_RESOURCE]\nresource = service:box\nstart_timeout = 300ms\n[CM_SERVICES]\n"
+    text = CONFIG.replace("[CM_NODE]", f"{section}box, box, {path}\n[CM_NODE]", 1)
+    text = text.replace("node_crontabs", "services_check = 0.1\nnode_services = box\nnode_crontabs", 1)
+    return Stage(folder, text)
+
+
+def test_a_resource_has_the_time_that_cm_cfg_gives_it(tmp_path: Path, lan: Any) -> None:
+    """[CM_RESOURCE] goes before the agent's own limits."""
+    stage = with_service(tmp_path, "[ $2 = start ] && exec sleep 60; exit 0")
+
+    async def story() -> None:
+        stage.start(*SERVICE)
+        assert "not done after 0.3 s" in (await stage.tells(ev.MemberStarted)).error
+
+    stage.run(story)
+
+
+def test_a_watch_that_warns_raises_an_alert_until_it_is_over(tmp_path: Path, lan: Any) -> None:
+    """The resource goes on: a full disk is no reason to move it."""
+    full = tmp_path / "full"
+    stage = with_service(tmp_path, f"[ $2 = watch ] && [ -e {full} ] && echo WARNING: no room; exit 0")
+    full.touch()
+
+    async def story() -> None:
+        stage.start(*SERVICE)
+        async with asyncio.timeout(10):
+            while not stage.problems:
+                await asyncio.sleep(0.01)
+            full.unlink()
+            while len(stage.problems) < 2:
+                await asyncio.sleep(0.01)
+        assert stage.members.running[SERVICE].up
+
+    stage.run(story)
+    key = "resource-warning:a/service:box:service:box"
+    assert stage.problems[0] == ev.Problem(key, "service:box: no room")
+    assert (stage.problems[1].key, stage.problems[1].over) == (key, True)
 
 
 def test_addresses_of_a_group(stage: Stage) -> None:
