@@ -22,11 +22,12 @@ PURE = {
         faults fence keys lines model ocfmeta policies reading schema settings systemplaces values
     """,
     "drcm.cluster": """
-        care electorate engine events handover holding lease lookout membership messages moving picture
-        placement roll spec stat
+        care electorate engine events handover holding journey lease lookout membership messages moving orders
+        picture placement roll spec stat
     """,
     "drcm.replication": """
-        gaterequest generation guards kept outcome plan result rootstate rsync rsyncserver transitions verdict
+        gaterequest generation guards kept outcome plan result retention rootstate rsync rsyncserver
+        transitions verdict
     """,
     "drcm.alerts": "alert message policy",
 }
@@ -34,8 +35,8 @@ EFFECTS = {
     "drcm": "clock console control history logs paths state",
     "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
-        alerting answers client control daemon grants_file keeper lease_file members notify pinger
-        programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
+        alerting answers client control daemon grants_file keeper lease_file members moveanswers notify
+        pinger programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab limits neighbour netlink ocf probing process
@@ -43,9 +44,10 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
     "drcm.replication": """
-        archive arguments beginning conflicts custody deciding diary founding gate gatecalls
-        gatekept gatereceive job link locks looking mounts openssh past pastview places process
-        progress push putback receiving records remote report resolving role roots run sshsetup
+        archive arguments beginning conflicts custody days deciding diary founding gate gatecalls
+        gatekept gatereceive job link locks looking manifest mounts movecommand moves openssh past
+        pastview places process progress push putback receiving records remote report resolving role
+        roots run sshsetup tidying
         trash undoing
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",

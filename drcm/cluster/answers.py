@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drcm import __version__, clock
 from drcm.cluster import events as ev
-from drcm.cluster import picture
+from drcm.cluster import moveanswers, picture
 from drcm.errors import EXIT_NO_PERMISSION, EXIT_USAGE, DrcmError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Answers:
             "set": self._set,
             "reload": self._reload,
             "promote": self._promote,
+            "move": self._move,
+            "moves": self._moves,
         }
 
     async def dispatch(self, request: Request, local: bool) -> Answer:
@@ -150,6 +152,20 @@ class Answers:
         daemon.feed(ev.AcceptLoss(name))
         group = next(g for g in daemon.engine.spec.groups if name in g.sets)
         return {"text": f"{name}: {daemon.engine.care.reasons.get(group.key, 'accepted')}"}
+
+    def _move(self, request: Request) -> Answer:
+        """`drcm-sync --failover` or `--failback`; with `dry_run` only what would move, and what would not."""
+        engine = self._daemon.engine
+        found = moveanswers.find(engine, request)
+        if not request.get("dry_run"):
+            for move in moveanswers.begin(engine, found):
+                self._daemon.feed(move)
+        return {**self._who(), "orders": [moveanswers.told(engine, order) for order in found]}
+
+    def _moves(self, request: Request) -> Answer:
+        """How far every move from this node is, or how it ended."""
+        journeys = self._daemon.engine.care.moving.journeys.values()
+        return {**self._who(), "moves": [journey.told() for journey in journeys]}
 
     def _reload(self, request: Request) -> Answer:
         return {"text": self._daemon.reload()}

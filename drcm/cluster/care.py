@@ -122,7 +122,8 @@ class Care:
     def declines(self, now: float) -> dict[GroupKey, str]:
         for key in [key for key, refusal in self._failed.items() if refusal.until <= now]:
             del self._failed[key]
-        return {**self._unfit, **{key: refusal.reason for key, refusal in self._failed.items()}}
+        away = {key: why for key, why in self.moving.away.items() if key not in self.holdings}
+        return {**away, **self._unfit, **{key: refusal.reason for key, refusal in self._failed.items()}}
 
     def lease(self, now: float) -> ev.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""
@@ -183,7 +184,7 @@ class Care:
     def _leave_to(self, holder: str, group: Group, situation: Situation, now: float) -> None:
         """Another node has it, and nothing is to be decided."""
         if situation.runs_elsewhere(group, now):
-            self.moving.succeeded(group.key)
+            self.moving.succeeded(group.key, now)
         for table in (self._unfit, self._told, self._orphaned, self._waiting):
             table.pop(group.key, None)
         self._say(group.key, f"{holder} holds it")
@@ -225,6 +226,7 @@ class Care:
         self.engine.released.pop(group.key, None)
         self._waiting.pop(group.key, None)
         self._orphaned.pop(group.key, None)
+        self.moving.returned(group.key, now)
         self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
         return holding
 

@@ -306,6 +306,7 @@ HANDLERS: dict[type, Handler] = {
     ev.StepDone: lambda engine, event, now: engine.care.step_done(event, now),
     ev.AcceptLoss: Engine._accept_loss,
     ev.RollStored: lambda engine, event, now: engine.electorate.stored(event),
+    ev.Move: lambda engine, event, now: engine.care.moving.order(event),
     ev.Leave: Engine._leave,
     ev.Reconfigured: Engine._reconfigured,
 }

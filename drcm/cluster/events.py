@@ -121,6 +121,14 @@ class AcceptLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """An operator moves a group that this node holds to node `to`, once (rule 11)."""
+
+    group: GroupKey
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The operator stops this daemon: hand over, stop, release."""
 
@@ -146,6 +154,7 @@ Event = (
     | StepDone
     | RollStored
     | AcceptLoss
+    | Move
     | Leave
     | Reconfigured
 )

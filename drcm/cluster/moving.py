@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from drcm.cluster import events as ev
 from drcm.cluster.handover import Handover, Step, backoff
 from drcm.cluster.holding import Holding
+from drcm.cluster.journey import Journey
 from drcm.cluster.messages import GroupKey, HoldState
+from drcm.cluster.placement import AWAY, declined
 from drcm.cluster.spec import Group
 
 if TYPE_CHECKING:
@@ -24,16 +26,38 @@ class Moving:
         self.engine = engine
         self._stop = stop
         self._failures: dict[GroupKey, tuple[int, float]] = {}  # how many in a row, no attempt before
+        self._ordered: dict[GroupKey, str] = {}  # by an operator, not yet begun: to whom
+        self.away: dict[GroupKey, str] = {}  # given away by an operator's order: why it does not come home
+        self.journeys: dict[GroupKey, Journey] = {}  # the newest of each group
 
-    def succeeded(self, key: GroupKey) -> None:
+    def order(self, event: ev.Move) -> None:
+        """An operator wants it elsewhere; begun on this very pass."""
+        self._ordered[event.group] = event.to
+
+    def succeeded(self, key: GroupKey, now: float) -> None:
         """Another node runs it: what failed before is forgotten."""
         self._failures.pop(key, None)
+        if key in self.journeys:
+            self.journeys[key].arrive(now)
+
+    def returned(self, key: GroupKey, now: float) -> None:
+        """This node claims it: nothing of an operator's move is left."""
+        self.away.pop(key, None)
+        if key in self.journeys:
+            self.journeys[key].fail(
+                f"{self.journeys[key].to} did not start it; this node takes it again", now
+            )
 
     def consider(self, holding: Holding, now: float) -> None:
         group, engine = holding.group, self.engine
         _, not_before = self._failures.get(group.key, (0, 0.0))
+        ordered = self._ordered.pop(group.key, "")
         if engine.leaving_since is not None:
             self._hand_over_leaving(holding, now)
+        elif ordered:
+            self._begin(holding, ordered, "an operator moves it", now)
+            if group.home == engine.spec.me and engine.spec.failback:
+                self.away[group.key] = f"{AWAY}{ordered}: drcm-sync --failback brings it home"
         elif engine.spec.failback and group.home != engine.spec.me and now >= not_before:
             waiting = self._home_not_ready(group, now)
             holding.outlook = waiting or "going home"
@@ -59,7 +83,7 @@ class Moving:
     def _hand_over_leaving(self, holding: Holding, now: float) -> None:
         """A leaving node hands its sets over; what has none it just stops and releases."""
         group, keep = holding.group, self.engine.spec.keeps
-        refusals = {name: self._cannot_take(name, group, now) for name in group.candidates}
+        refusals = {name: self.cannot_take(name, group, now) for name in group.candidates}
         takers = [name for name, why in refusals.items() if not why]
         if takers and group.sets:
             self._begin(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
@@ -70,7 +94,7 @@ class Moving:
             self.engine.emit(ev.Note(group.key, text, "warning"), ev.Problem(f"unsent:{group.key}", text))
         holding.begin_stop(now, "leaving", keep=keep)
 
-    def _cannot_take(self, name: str, group: Group, now: float) -> str:
+    def cannot_take(self, name: str, group: Group, now: float) -> str:
         """Why a node can't be given the group now; empty where it can."""
         engine = self.engine
         if name == engine.spec.me:
@@ -81,13 +105,14 @@ class Moving:
         if beat.leaving or beat.digest != engine.spec.digest:
             return "leaves too" if beat.leaving else "has another cm.cfg"
         problems = [beat.sets[s].problem if s in beat.sets else f"has no {s}" for s in group.sets]
-        return next(filter(None, [beat.declines.get(group.key, ""), *problems]), "")
+        return next(filter(None, [declined(beat, group.key), *problems]), "")
 
     def _begin(self, holding: Holding, to: str, why: str, now: float) -> None:
         leaving = self.engine.leaving_since is not None
         failures = self._failures.get(holding.group.key, (0, 0.0))[0] + 1  # until the taker runs it
         self._failures[holding.group.key] = (failures, now + backoff(failures))
         holding.handover = Handover(holding.group, to, why, now, leaving)
+        self.journeys[holding.group.key] = Journey(holding.group.key, to, why, now)
         if not holding.group.sets:
             holding.handover.enter(Step.STOPPING, now)
         self.engine.emit(ev.Note(holding.group.key, f"handing over to {to}: {why}"))
@@ -95,12 +120,14 @@ class Moving:
     def drive(self, holding: Holding, handover: Handover, now: float) -> None:
         engine = self.engine
         self._drop_if_hopeless(holding, handover, now)
+        self.journeys[holding.group.key].follow(handover, now)
         engine.emit(*handover.next_action(engine.new_op))
         if handover.step is Step.STOPPING:
             holding.enter(HoldState.STOPPING, now)
             self._stop(holding, now)
         elif handover.step is Step.AGREEING:
             if all(engine.agreed(name, head, now) for name, head in handover.given.items()):
+                self.journeys[holding.group.key].given(now)
                 holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
                 self._stop(holding, now)
         elif handover.dropped:
@@ -123,6 +150,8 @@ class Moving:
     def _failed(self, holding: Holding, handover: Handover, now: float) -> None:
         key = holding.group.key
         holding.handover = None
+        self.away.pop(key, None)
+        self.journeys[key].fail(handover.error, now)
         if self.engine.leaving_since is not None:
             text = (
                 f"{key} was not handed over ({handover.error}): its newest changes may be on this node alone"
@@ -140,6 +169,7 @@ class Moving:
         elif handover.step is Step.STOPPING and holding.group.sets:
             handover.enter(Step.LAST, now)
         elif handover.step is Step.STOPPING:
+            self.journeys[holding.group.key].given(now)
             holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
             self._stop(holding, now)
             return

@@ -14,6 +14,8 @@ from drcm.cluster.messages import Beat, GroupKey, Head, HoldState, SetView
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
 
+AWAY = "an operator moved it to "  # so the home declines what it gave away: only that it is brought home
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -128,7 +130,7 @@ class Situation:
         if self.membership.confirmed_dead(name, now) or self.membership.is_letting_go(name, group.key):
             return True
         beat = self.membership.peers[name].beat
-        return beat is not None and self.membership.is_heard(name, now) and group.key in beat.declines
+        return beat is not None and self.membership.is_heard(name, now) and bool(declined(beat, group.key))
 
     def _why_others_are_out(self, group: Group, now: float) -> str:
         order = self.order(group, now)
@@ -146,7 +148,9 @@ class Situation:
         if self.membership.is_letting_go(name, group.key):
             return f"{name} is leaving"
         beat = self.membership.peers[name].beat
-        why = beat.declines.get(group.key) if beat else None
+        why = beat.declines.get(group.key, "") if beat else ""
+        if why.startswith(AWAY):
+            return why
         if why:
             return f"{name} declines ({why})"
         older = self._copy_of(name, group, now) < self._copy_of(self.spec.me, group, now)
@@ -200,6 +204,12 @@ class Situation:
             f"Start {others}. If it is gone for good: "
             f"drcm-sync {name} --promote --accept-loss"
         )
+
+
+def declined(beat: Beat, key: GroupKey) -> str:
+    """Why the node does not take the group at all; "" where it would, if nobody held it or it were given."""
+    why = beat.declines.get(key, "")
+    return "" if why.startswith(AWAY) else why
 
 
 def stands_on(view: SetView, head: Head) -> bool:

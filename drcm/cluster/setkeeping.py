@@ -23,7 +23,7 @@ from drcm.cluster.setruns import SetRuns
 from drcm.config.model import Cluster, SyncSet
 from drcm.errors import DrcmError
 from drcm.paths import Paths
-from drcm.replication import custody
+from drcm.replication import custody, days
 from drcm.replication.generation import Generation, Position
 from drcm.state import read_json, write_json
 
@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.25  # how often this node's records are looked for: drcm-sync a
 WHOLE_LOOK = 2.0  # seconds: the roots are looked at this often, also where no record was written
 FIRST_RUN_SECONDS = 2.0  # after becoming writer: the others' copies are of an older generation till then
 WORKERS = 4
+COUNT_SECONDS = 3600.0  # between two looks at how long this daemon has run
+FIRST_TIDY_SECONDS = 15.0  # after its start: cm.cfg may name other limits now
 
 T = TypeVar("T")
 Feed = Callable[[ev.Event], None]
@@ -78,6 +80,7 @@ class SetKeeping:
 
     def start(self) -> None:
         self._spawn(self._keep_looking())
+        self._spawn(self._keep_days())
         for sync_set in self._own_sets():
             self._spawn(self.runs.recall_last_good(sync_set.name))
 
@@ -272,6 +275,23 @@ class SetKeeping:
                 self._seen[sync_set.name] = now_written, clock.now() + WHOLE_LOOK
                 found.append(sync_set)
         return found
+
+    async def _keep_days(self) -> None:
+        """Days are counted by how long a daemon runs here, never by the wall clock (HISTORIES R19)."""
+        await asyncio.sleep(FIRST_TIDY_SECONDS)
+        await self._tidy()
+        while True:
+            begun = clock.now()
+            await asyncio.sleep(COUNT_SECONDS)
+            try:
+                if await self._work(days.count, self.paths, clock.now() - begun):
+                    await self._tidy()
+            except DrcmError as error:
+                log.error("%s", error)
+
+    async def _tidy(self) -> None:
+        for sync_set in self._own_sets():
+            await self.runs.tidy(sync_set.name)
 
     async def _look(self, sync_set: SyncSet) -> None:
         if self.me not in sync_set.nodes:

@@ -12,7 +12,7 @@ from typing import Any
 from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.programs import Outcome, Programs, Waiting
-from drcm.errors import EXIT_DIVERGED, EXIT_LOCKED, EXIT_OK, DrcmError
+from drcm.errors import EXIT_DIVERGED, EXIT_LOCKED, EXIT_OK, EXIT_WRONG_ROLE, DrcmError
 from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,12 @@ class SetRuns:
         elif outcome.code not in (EXIT_LOCKED, ENDED_BY_US):
             log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
             self._problem(ev.Problem(f"set-failed:{name}", complaint))
+
+    async def tidy(self, name: str) -> None:
+        """Let go of trash that is past its days."""
+        outcome = await self._programs.run("drcm-sync", name, "--tidy", "-q")
+        if outcome.code not in (EXIT_OK, EXIT_WRONG_ROLE):
+            log.warning("drcm-sync %s --tidy: %s", name, why_failed(outcome))
 
     async def prepare(self, name: str, to: str) -> str:
         """Have the last pass to `to` stand ready; why it does not, or ""."""

@@ -242,7 +242,15 @@ SYNC = KeySection(
             aliases=("max_shrink_percent",),
         ),
         Key("max_lag", v.seconds(0, 365 * DAY), "alert after this long without a good run; 0 = four periods"),
-        Key("trash_days", v.integer(1, 36_500), "days for which replaced and deleted files are kept"),
+        Key(
+            "trash_days", v.integer(1, 36_500), "days for which replaced and deleted files are kept at least"
+        ),
+        Key(
+            "trash_size",
+            v.SIZE,
+            "with it they are kept longer, until they take this many bytes; a run that finds more than that, "
+            "all of it younger than trash_days, fails; 0 = kept for trash_days, however many",
+        ),
         Key("bwlimit", v.RATE, "bytes per second at most, as rsync's --bwlimit; empty = no limit"),
         Key(
             "resources",

@@ -26,6 +26,7 @@ HOST_PATTERN = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:-]{0,252}")
 USER_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?")
 MAIL_PATTERN = re.compile(r"[^\s@,;<>]{1,64}(@[A-Za-z0-9_.\[\]:-]{1,253})?")
 RATE_PATTERN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?([KMGTP](i?B)?)?", re.IGNORECASE)
+SIZE_PATTERN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)\s*([KMGT]?)B?", re.IGNORECASE)
 INTERFACE_PATTERN = re.compile(r"[^\s/|,'\"]{1,15}")
 LIMIT_PATTERN = re.compile(r"([0-9.]+)\s*(%?)")
 ANY_DAY = datetime(2024, 1, 1)  # cronsim wants a start; no run time is asked of it here
@@ -130,6 +131,16 @@ def seconds(lowest: float, highest: float) -> Type:
         f"a time from {lowest:g} to {highest:g} seconds, as 30, 30s, 5m, 4h or 100ms",
         lambda text: _within(_parse_seconds(text), lowest, highest),
     )
+
+
+def _parse_size(text: str) -> int:
+    match = SIZE_PATTERN.fullmatch(_bare(text))
+    if match is None:
+        raise ValueError(text)
+    return int(_parse_float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+SIZE = Type("a number of bytes, as 500M, 20G or 1T (powers of 1000)", _parse_size, blank=0)
 
 
 def choice(options: type[StrEnum]) -> Type:

@@ -125,6 +125,11 @@ def created(job: Job, place: Place) -> tuple[list[str], bool]:
     return [str(name) for name in answer["created"]], answer["created_whole"] is True
 
 
+def metadata(job: Job, place: Place) -> int:
+    """How many names differed there, by the manifest beside the folder."""
+    return int(_page(job, place, 0).get("metadata", 0))
+
+
 def _page(job: Job, place: Place, skip: int) -> dict[str, Any]:
     request = {"kind": place.kind, "label": place.label, "root": str(place.root), "skip": skip}
     return _ask(job, place.node, {**request, "roots": list(job.sync_set.roots)})

@@ -33,6 +33,9 @@ examples:
                                 DIVERGED: show what the other node would lose (kept in .drcm/conflicts)
   drcm-sync testfs --promote --accept-loss
                                 the node with the newest copy is gone for good: serve this one
+  drcm-sync --failover --dry-run
+                                show what would move from this node to its backup; without --dry-run, move it
+  drcm-sync --failback          move it home again, from the node that holds it
   drcm-sync testfs --history    the runs; --show RUN names the files of one
   drcm-sync testfs --undo 40-1a2b3c4d a/file --dry-run
                                 bring back what that run replaced or deleted
@@ -49,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("name", metavar="NAME", help="name of a [CM_SYNC] section")
+    made.add_argument(
+        "name", metavar="NAME", nargs="?", default="",
+        help="name of a [CM_SYNC] section; with --failover and --failback it may be a node, or be left out",
+    )  # fmt: skip
     made.add_argument("-n", "--dry-run", action="store_true", help="show what would be done; change nothing")
     task = made.add_mutually_exclusive_group()
     task.add_argument("--init", action="store_true", help="begin the set with this node's files")
@@ -63,14 +69,20 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--undo", metavar=("RUN", "PATH"), nargs="+",
                       help="bring back what a run replaced and deleted, all or these paths")  # fmt: skip
     task.add_argument("--conflicts", action="store_true", help="what was kept because no run describes it")
-    task.add_argument("--tidy", action="store_true", help=argparse.SUPPRESS)
+    task.add_argument(
+        "--tidy", action="store_true", help="drop trash that is past its days, as the daemon does"
+    )
     task.add_argument("--reinit", action="store_true", help="join again with empty directories")
+    task.add_argument("--failover", action="store_true", help="move what this node holds to a backup")
+    task.add_argument("--failback", action="store_true", help="move what this node holds back to its home")
     task.add_argument("--hand-over", metavar="NODE", default="", help=argparse.SUPPRESS)
     made.add_argument("--wait-go", action="store_true", help=argparse.SUPPRESS)
     made.add_argument(
         "--accept-loss", action="store_true", help="with --promote: newer copies are gone for good"
     )
-    made.add_argument("--yes", action="store_true", help="with --promote: ask nothing")
+    made.add_argument(
+        "--yes", action="store_true", help="with --promote, --failover, --failback: ask nothing"
+    )
     made.add_argument("--created", action="store_true", help="with --undo: what the run created goes too")
     made.add_argument("--forget", metavar="ID", default="", help="with --conflicts: remove that one for good")
     made.add_argument("--from", dest="origin", metavar="NODE", default="", help="with --init: begin here")
@@ -102,13 +114,19 @@ def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
             "--promote needs --accept-loss: what a newer copy holds and this node does not is given up. "
             "Where nothing is lost, drcm-server promotes by itself"
         )
-    if (arguments.accept_loss or arguments.yes) and not arguments.promote:
-        parser.error("--accept-loss and --yes need --promote")
+    if arguments.accept_loss and not arguments.promote:
+        parser.error("--accept-loss needs --promote")
+    if arguments.yes and not (arguments.promote or arguments.failover or arguments.failback):
+        parser.error("--yes needs --promote, --failover or --failback")
+    if not arguments.name and not (arguments.failover or arguments.failback):
+        parser.error("the name of a set is missing: drcm-sync NAME")
     if (arguments.origin or arguments.adopt) and not arguments.init:
         parser.error("--from and --adopt need --init")
     plain = (arguments.init, arguments.promote, arguments.reinit, arguments.conflicts, arguments.tidy)
     if arguments.dry_run and any(plain):
-        parser.error("--dry-run shows a run, --resolve or --undo; the others make none")
+        parser.error(
+            "--dry-run shows a run, --resolve, --undo, --failover or --failback; the others make none"
+        )
     if arguments.created and not arguments.undo:
         parser.error("--created needs --undo")
     if arguments.forget and not arguments.conflicts:

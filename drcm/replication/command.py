@@ -61,8 +61,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     here = paths()
     cluster = require_config(arguments.config or here.config, host_checks=False)
-    sync_set = _set(cluster, arguments.name)
     node = this_node(cluster, here)
+    if arguments.failover or arguments.failback:
+        return _move(arguments, cluster, here, node)
+    sync_set = _set(cluster, arguments.name)
     if node not in sync_set.nodes:
         nodes = ", ".join(sync_set.nodes)
         raise RoleError(f"{sync_set.name}: {node} is none of its nodes ({nodes})", "Run it on one of them")
@@ -73,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _promote(job, arguments)
     if arguments.reinit:
         return _reinit(job, arguments)
+    if arguments.tidy:
+        return _tidy(job, arguments)
     if arguments.history or arguments.show or arguments.undo or arguments.conflicts:
         return _past(job, arguments)
     return _resolve(job, arguments) if arguments.resolve else _sync(job, arguments)
@@ -123,6 +127,26 @@ def _begin(job: Job, arguments: argparse.Namespace) -> int:
     return done.exit_code
 
 
+# -- moving ----------------------------------------------------------------------------------------
+
+
+def _move(arguments: argparse.Namespace, cluster: Cluster, here: Paths, node: str) -> int:
+    from drcm.replication import movecommand
+    from drcm.replication.moves import Moves
+    from drcm.replication.run import sync
+
+    name = arguments.name
+    if name and name not in {one.name for one in cluster.nodes}:
+        _set(cluster, name)  # says which there are
+
+    def plan(set_name: str, target: str) -> SyncResult:
+        job = _job(arguments, cluster, _set(cluster, set_name), here, node)
+        return sync(job, (target,))
+
+    direction = "failover" if arguments.failover else "failback"
+    return movecommand.run(Moves(here, direction, name), arguments, plan)
+
+
 # -- a person's decisions --------------------------------------------------------------------------
 
 
@@ -162,6 +186,24 @@ def _resolve(job: Job, arguments: argparse.Namespace) -> int:
     targets = _targets(job, arguments)
     change = partial(resolving.resolve, job, targets, mine.heard)
     return _show(sync(job, targets, mine.heard, change=change), arguments)
+
+
+def _tidy(job: Job, arguments: argparse.Namespace) -> int:
+    """What drcm-server starts once a day that it has counted."""
+    from drcm.console import size
+    from drcm.replication import records, tidying
+
+    name, sync_set = job.sync_set.name, job.sync_set
+    record = records.current(job.paths.sets, name, sync_set.roots, job.node)
+    if record is None:
+        raise RoleError(
+            f"{name} has not begun on {job.node}", f"drcm-sync {name} --init, on {sync_set.primary}"
+        )
+    tidying.be_nice()
+    done = tidying.tidy(job.paths, name, record, sync_set.trash_days, sync_set.trash_size)
+    held = f", {size(done.size)}" if sync_set.trash_size else ""
+    text = f"{name}: {len(done.dropped)} folders of trash dropped, {done.left} are kept{held}"
+    return _say(job, text, arguments)
 
 
 # -- what was ---------------------------------------------------------------------------------------

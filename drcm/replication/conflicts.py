@@ -22,6 +22,7 @@ class Conflict:
     when: str
     files: int
     size: int
+    metadata: int  # names in the manifest beside it, PATH.manifest
     why: str
 
 
@@ -38,7 +39,8 @@ def _conflict(job: Job, place: Place) -> Conflict:
     sizes = [entry.size for entry in archive.entries(job, place)]
     when = datetime.fromtimestamp(place.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     path = f"{place.path}/.drcm/{place.kind}/{place.label}"
-    return Conflict(place.id, place.node, path, when, len(sizes), sum(sizes), _why(place.label))
+    differ = archive.metadata(job, place)
+    return Conflict(place.id, place.node, path, when, len(sizes), sum(sizes), differ, _why(place.label))
 
 
 def _why(text: str) -> str:

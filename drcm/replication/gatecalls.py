@@ -126,7 +126,7 @@ def join(here: Paths, name: str, request: Request) -> Answer:
 
 def begin(here: Paths, name: str, request: Request) -> Answer:
     """Judge the writer under the lock, and mark durably that its run is being applied."""
-    from drcm.replication import transitions, verdict
+    from drcm.replication import tidying, transitions, verdict
 
     writer = writer_record(request, name)
     run = checked(RUN, request.get("run"), "run")
@@ -136,6 +136,7 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
         if not found.may_write:
             raise _refusal(name, found)
         _check_targets(here, tree, request)
+        tidying.need_room(here, tree)
         _keep_held_back(here, tree, writer, found)
         tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
         attempt = _note_begin(here, tree, writer, run, found)
@@ -163,8 +164,21 @@ def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verd
         deletes=found.kind is not VerdictKind.JOINING,
     )
     attempt = receiving.next_attempt(tree, note)
-    receiving.write(here, tree.name, replace(note, attempt=attempt))
+    note = replace(note, attempt=attempt)
+    if note.ahead:
+        _write_manifests(tree, note)
+    receiving.write(here, tree.name, note)
     return attempt
+
+
+def _write_manifests(tree: Record, note: receiving.Receiving) -> None:
+    """Metadata that the pass changes alone is kept nowhere else (HISTORIES R24)."""
+    from drcm.replication import manifest
+
+    for root in tree.roots:
+        place = receiving.manifest_file(receiving.keep_dir(root.path, note, note.attempt))
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        manifest.write(root.path, place)
 
 
 def _refusal(name: str, found: Verdict) -> DrcmError:
@@ -190,7 +204,7 @@ def _check_targets(here: Paths, tree: Record, request: Request) -> None:
 
 def commit(here: Paths, name: str, request: Request) -> Answer:
     """The run becomes this tree's position, if the rsync of every root ended well."""
-    from drcm.replication import transitions
+    from drcm.replication import tidying, transitions
 
     generation = checked(GENERATION, request.get("generation"), "generation")
     run = checked(RUN, request.get("run"), "run")
@@ -202,8 +216,24 @@ def commit(here: Paths, name: str, request: Request) -> Answer:
             raise RoleError(f"{name}: run {run} is not whole: {', '.join(missing)}", "drcm-sync tries again")
         records.save(here.sets, transitions.receive_commit(tree, run))
         kept = receiving.kept_names(tree, note) if note.ahead else []
+        answer: Answer = {"kept": kept, "metadata": _trim_manifests(tree, note) if note.ahead else 0}
+        tidying.note_run(here, tree, receiving.labels(tree, note))
         receiving.clear(here, name)
-    return {"kept": kept}
+    return answer
+
+
+def _trim_manifests(tree: Record, note: receiving.Receiving) -> int:
+    """How many names differ from what they were before the run."""
+    from drcm.replication import manifest
+
+    count = 0
+    for root in tree.roots:
+        for place in receiving.manifests(root.path, note):
+            found = manifest.trim(root.path, place)
+            if found:  # so that the conflict has an id, if nothing but metadata differed
+                place.with_suffix("").mkdir(mode=0o700, exist_ok=True)
+            count = max(count, found)
+    return count
 
 
 def begun_run(here: Paths, tree: Record, generation: str, run: str) -> receiving.Receiving:

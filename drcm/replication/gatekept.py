@@ -60,6 +60,7 @@ def _contents(record: Record, request: Request) -> Answer:
     if not skip:
         created = list(islice(_created(folder), PAGE + 1))
         answer |= {"created": created[:PAGE], "created_whole": len(created) <= PAGE}
+        answer["metadata"] = trash.noted(folder)
     return answer
 
 

@@ -122,16 +122,25 @@ def undone(done: Undone, quiet: bool) -> None:
 
 def conflicts(name: str, found: list[Conflict], silent: Mapping[str, str]) -> None:
     """The conflict list: what never expires."""
-    rows = ((one.id, _local(one.when), str(one.files), size(one.size), one.path, one.why) for one in found)
+    rows = (_conflict(one) for one in found)
     if found:
         table(
-            console(), f"{name}: conflicts", ("id", "when", "files", "size", "in", "what"), rows, NAMES_SHOWN
+            console(),
+            f"{name}: conflicts",
+            ("id", "when", "files", "size", "metadata", "in", "what"),
+            rows,
+            NAMES_SHOWN,
         )
         print(f"Look: drcm-sync {name} --show ID. On the writer: drcm-sync {name} --undo ID [PATH ...]")
         print(f"When nothing of it is wanted any more, on its node: drcm-sync {name} --conflicts --forget ID")
     elif not silent:
         print(f"{name}: no conflicts.")
     _tell_silent(silent)
+
+
+def _conflict(one: Conflict) -> tuple[str, ...]:
+    metadata = str(one.metadata or "-")
+    return (one.id, _local(one.when), str(one.files), size(one.size), metadata, one.path, one.why)
 
 
 def _tell_silent(silent: Mapping[str, str]) -> None:

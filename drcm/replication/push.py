@@ -27,7 +27,7 @@ from drcm.replication.progress import Quiet
 from drcm.replication.result import TargetResult
 from drcm.replication.verdict import Verdict, VerdictKind
 
-BEGIN_SECONDS = 300.0  # after a cut run the gate walks its whole tree for held-back files
+BEGIN_SECONDS = 300.0  # on an `ahead` tree the gate walks all of it: held-back files, metadata
 VANISHED_TRIES = 2  # a live tree always has files that come and go: once more, then it is good
 
 
@@ -225,7 +225,7 @@ class Push:
 
     def _commit(self, link: Link) -> None:
         request = {"generation": self.record.head.id, "run": self.run}
-        answer = link.call("commit", self.record.name, request)
+        answer = link.call("commit", self.record.name, request, BEGIN_SECONDS)
         self.kept = tuple(str(name) for name in answer.get("kept", ()))
         complete = transitions.complete_run(self.record, self.node, self.run)
         counts = [(path, one.files, one.total_size) for path, one in self.stats.items()]

@@ -76,6 +76,27 @@ def list_file(kept: Path) -> Path:
     return kept.with_name(f"{kept.name}.list")
 
 
+def manifest_file(kept: Path) -> Path:
+    """The metadata of the root before an `ahead` pass, beside the folder."""
+    return kept.with_name(f"{kept.name}.manifest")
+
+
+def manifests(root: str, receiving: Receiving) -> list[Path]:
+    """Those of all attempts of the run in that root."""
+    folder = keep_dir(root, receiving, 1).parent
+    return sorted(folder.glob(f"{receiving.number}-{receiving.run}-*.manifest"))
+
+
+def labels(record: Record, receiving: Receiving) -> set[str]:
+    """The folders of kept versions of this run, in any root."""
+    return {
+        kept.name
+        for root in record.roots
+        for kept in keep_dir(root.path, receiving, 1).parent.glob(f"{receiving.number}-{receiving.run}-*")
+        if kept.is_dir()
+    }
+
+
 def next_attempt(record: Record, receiving: Receiving) -> int:
     """The first attempt number that no root has a folder or list of."""
     attempt = 1

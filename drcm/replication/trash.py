@@ -100,6 +100,15 @@ def listed(folder: Folder) -> Iterator[tuple[Change, str]]:
         return
 
 
+def noted(folder: Folder) -> int:
+    """Names in the manifest beside it; 0 where there is none."""
+    try:
+        with folder.beside(MANIFEST).open("rb") as lines:
+            return sum(1 for _ in lines)
+    except FileNotFoundError:
+        return 0
+
+
 def measure(folder: Folder) -> tuple[int, int]:
     """(files, bytes on disk) in it."""
     files = size = 0

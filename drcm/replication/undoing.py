@@ -7,6 +7,7 @@ beside the tree first; nothing is changed before all of them are here and durabl
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -201,7 +202,8 @@ class _Undoing:
     paths: tuple[str, ...]
 
     def go(self) -> Undone:
-        staged = {root.path: Path(root.path) / PRIVATE / STAGING for root in self.record.roots}
+        own = f"{os.getpid()}-{secrets.token_hex(4)}"
+        staged = {root.path: Path(root.path) / PRIVATE / STAGING / own for root in self.record.roots}
         try:
             for place in (place for one in self.found for place in one.places):
                 self._fetch(place, staged[place.path])

@@ -65,8 +65,8 @@ def told(node: Node, *arguments: str) -> dict[str, Any]:
 
 
 def stamp(node: Node) -> dict[str, tuple[int, int]]:
-    """What any write to a tree or to what it keeps would change."""
-    paths = [path for path in node.tree.rglob("*") if path.name != "set.json"]
+    """What any write to a tree or to what it keeps would change; a record may be saved meanwhile."""
+    paths = [path for path in node.tree.rglob("*") if path.name not in (".drcm", "set.json")]
     return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths}
 
 
@@ -231,3 +231,17 @@ def test_only_the_writer_undoes(pair: tuple[Node, Node]) -> None:
     save(alpha, transitions.hear(record_of(alpha), replace(heard, started=True)))
     assert alpha.sync("testfs", "--undo", run).returncode == errors.EXIT_WRONG_ROLE
     assert (stamp(alpha), stamp(beta)) == before
+
+
+def test_what_metadata_alone_a_pass_changes_is_written_down(pair: tuple[Node, Node]) -> None:
+    """On a tree that is `ahead`: a manifest of the modes and owners that differ, and of no others (R24)."""
+    alpha, beta = pair
+    save(beta, replace(record_of(beta), beyond=True))
+    (beta.tree / "stays").chmod(0o640)
+    (beta.tree / "unsent").write_text("unsent")
+    assert report(alpha)["verdict"] == "ahead"
+    (found,) = told(alpha, "--conflicts")["conflicts"]
+    place = Path(str(beta.tree / ".drcm" / "conflicts" / found["id"].split(":")[1]) + ".manifest")
+    noted = {one["name"]: one["mode"] for one in map(json.loads, place.read_text().splitlines())}
+    assert noted == {"stays": "0640", "unsent": "0644"}
+    assert found["metadata"] == 2

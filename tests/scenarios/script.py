@@ -108,6 +108,10 @@ class Script:
     def leave(self, name: str) -> None:
         self.stage.tell(name, ev.Leave())
 
+    def move(self, name: str, member: str, to: str) -> None:
+        """An operator's order on `name`."""
+        self.stage.tell(name, ev.Move(self._group(member), to))
+
     def accept_loss(self, name: str, set_name: str) -> None:
         self.stage.tell(name, ev.AcceptLoss(set_name))
 
@@ -189,6 +193,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "kill daemon": lambda script, name: script.stage.kill_daemon(name),
     "restart daemon": lambda script, name: script.stage.restart_daemon(name),
     "leave": Script.leave,
+    "move": Script.move,
     "accept loss": Script.accept_loss,
     "sync": Script.sync,
     "config": Script.config,

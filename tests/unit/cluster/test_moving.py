@@ -11,6 +11,8 @@ from drcm.cluster import events as ev
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.handover import Step
 from drcm.cluster.messages import Echo, Head, HoldState, SetView
+from drcm.cluster.orders import Direction, orders
+from drcm.cluster.placement import AWAY
 from drcm.cluster.spec import Group
 
 HEAD = Head(2, "g2", "b", "g1", "5-aa", started=True)
@@ -157,3 +159,60 @@ def test_leave_sync_bounds_the_hand_over() -> None:
     assert any(p.key == f"unsent:{SET_GROUP.key}" and not p.over for p in backup.saw(ev.Problem))
     assert backup.holding.state is HoldState.STOPPING
     assert backup.saw(ev.StopMember)
+
+
+# -- an operator's orders --------------------------------------------------------------------------
+
+MOVED = f"{AWAY}b: drcm-sync --failback brings it home"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({}, ""),
+        ({"declines": {SET_GROUP.key: MOVED}}, ""),
+        ({"declines": {SET_GROUP.key: "the check failed"}}, "the check failed"),
+        ({"digest": "other"}, "has another cm.cfg"),
+        ({"leaving": True}, "leaves too"),
+        ({"sets": {"data": SetView(1, "g1", "7-aa", False, False)}}, "its copy of data is of generation 1"),
+        ({"sets": {"data": SetView(0, "", "", False, False, problem="no complete copy yet")}}, "no complete"),
+    ],
+)
+def test_who_can_be_given_it_by_order(said: dict[str, Any], reason: str) -> None:
+    """A refusal tells why; that an operator moved it away is no reason against bringing it home."""
+    backup = Backup(SET_GROUP, failback=False)
+    backup.live(1.0, **said)
+    (order,) = orders(backup.engine, Direction.FAILBACK, "data", backup.now)
+    assert (order.to, bool(order.refused)) == ("a", bool(reason))
+    assert reason in order.refused
+
+
+def test_who_is_not_heard_is_given_nothing() -> None:
+    """Nor does this node move away what it has on behalf of a home that is up: it would go home at once."""
+    backup = Backup(SET_GROUP)
+    (order,) = orders(backup.engine, Direction.FAILBACK, "", backup.now)
+    assert "not heard" in order.refused
+    backup.live(0.5)
+    (order,) = orders(backup.engine, Direction.FAILOVER, "", backup.now)
+    assert "its home a is up" in order.refused
+
+
+def test_an_operators_move_is_held_until_it_is_over() -> None:
+    """Moved away, it does not go home by itself; the order that brings it home is carried out at once."""
+    backup = Backup(SET_GROUP)
+    backup.live(3 * SETTLED, declines={SET_GROUP.key: MOVED})
+    assert not backup.moving
+    assert "drcm-sync --failback brings it home" in backup.engine.care.reasons[SET_GROUP.key]
+    backup.feed(ev.Move(SET_GROUP.key, "a"))
+    assert backup.moving
+    (bulk,) = backup.saw(ev.Pass)
+    backup.feed(ev.StepDone(SET_GROUP.key, bulk.op, "no route"))
+    (drop,) = backup.saw(ev.DropIntent)
+    backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
+    journey = backup.engine.care.moving.journeys[SET_GROUP.key].told()
+    assert (journey["state"], journey["error"]) == ("failed", "no route")
+    assert [step["text"].split(":")[0] for step in journey["steps"]] == [
+        "bulk pass 1 to a",
+        "given up",
+        "failed",
+    ]
