@@ -122,8 +122,7 @@ class Care:
     def declines(self, now: float) -> dict[GroupKey, str]:
         for key in [key for key, refusal in self._failed.items() if refusal.until <= now]:
             del self._failed[key]
-        away = {key: why for key, why in self.moving.away.items() if key not in self.holdings}
-        return {**away, **self._unfit, **{key: refusal.reason for key, refusal in self._failed.items()}}
+        return {**self.moving.declines(self.holdings), **self._unfit, **{key: refusal.reason for key, refusal in self._failed.items()}}
 
     def lease(self, now: float) -> ev.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""

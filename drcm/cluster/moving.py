@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
@@ -33,6 +33,10 @@ class Moving:
     def order(self, event: ev.Move) -> None:
         """An operator wants it elsewhere; begun on this very pass."""
         self._ordered[event.group] = event.to
+
+    def declines(self, held: Container[GroupKey]) -> dict[GroupKey, str]:
+        """What this node does not want brought home: an operator has moved it away."""
+        return {key: why for key, why in self.away.items() if key not in held}
 
     def succeeded(self, key: GroupKey, now: float) -> None:
         """Another node runs it: what failed before is forgotten."""

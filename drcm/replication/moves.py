@@ -104,7 +104,10 @@ class Moves:
             time.sleep(POLL)
 
     def _ask(self, request: dict[str, Any]) -> control.Answer:
-        return control.ask_local(self._paths.socket, request, ASK_SECONDS)
+        try:
+            return control.ask_local(self._paths.socket, request, ASK_SECONDS)
+        except control.RefusedError as error:
+            raise RoleError(error.what, error.cure) from error
 
 
 def _lost() -> DrcmError:

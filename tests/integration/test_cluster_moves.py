@@ -49,7 +49,9 @@ def test_over_and_home_again(cluster: Cluster) -> None:
         assert "cmnode1/set:testfs runs on cmnode2; interrupted for" in told
         assert cluster.b.read(f"{TREE}/last") == "written just before\n"
         cluster.wait_run(cluster.b)
-        wait_until(lambda: _reason(cluster).endswith("drcm-sync --failback brings it home"), 10.0)
+        wait_until(
+            lambda: _reason(cluster).endswith("drcm-sync --failback brings it home"), 10.0, cluster.logs
+        )
         assert cluster.holders() == ["cmnode2"]
         cluster.b.write(f"{TREE}/over there", "there\n")
         document = json.loads(cluster.b.sync("--failback", "--yes", "--json").stdout)
@@ -60,6 +62,10 @@ def test_over_and_home_again(cluster: Cluster) -> None:
         assert cluster.a.read(f"{TREE}/over there") == "there\n"
         assert contents_of_own(cluster.a, "conflicts") == {}
         assert max(gap.seconds for gap in probe.gaps()) < LONGEST
+
+
+def _planned(cluster: Cluster) -> str:
+    return cluster.a.sync("--failover", "--dry-run", check=False).stderr
 
 
 def _reason(cluster: Cluster) -> str:
@@ -85,7 +91,11 @@ def test_a_guard_stops_it_before_the_services_stop(cluster: Cluster) -> None:
 def test_a_dead_target_is_refused(cluster: Cluster) -> None:
     """Nothing moves to a node that is not heard."""
     cluster.b.kill_drcm()
-    wait_until(lambda: "not heard" in cluster.a.sync("--failover", "--dry-run", check=False).stderr, 20.0)
+    wait_until(
+        lambda: "not heard" in cluster.a.sync("--failover", "--dry-run", check=False).stderr,
+        20.0,
+        cluster.logs,
+    )
     done = cluster.a.sync("--failover", "--yes", check=False)
     assert done.returncode == errors.EXIT_WRONG_ROLE
     assert "nothing was moved" in done.stderr

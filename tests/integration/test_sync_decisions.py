@@ -360,3 +360,39 @@ def test_a_writer_that_lost_its_role_while_it_waited(pair: tuple[Node, Node]) ->
     out, _ = last.communicate("go\n", 30)
     assert json.loads(out)["role"] == "replica"
     assert "new" not in files(beta)
+
+
+# -- three nodes -----------------------------------------------------------------------------------
+
+
+def test_of_three_copies_one_is_kept(tmp_path: Path) -> None:
+    """Two diverged, the third followed a loser and was away when it was decided: every version that is not
+    in the kept tree is in the conflicts of the node that lost it, and all three are one set again."""
+    world = World(tmp_path, ("alpha", "beta", "gamma"), quorum="none")
+    try:
+        alpha, beta, gamma = world.nodes.values()
+        (alpha.tree / "both").write_text("old")
+        good(alpha, "--init")
+        good(alpha)
+        tree = record_of(beta)
+        promoted = transitions.start(transitions.promote(tree, tree.newest, "2" * 16, "alone"))
+        save(beta, promoted)
+        save(alpha, transitions.go_alone(record_of(alpha), "3" * 16))
+        (beta.tree / "both").write_text("by beta")
+        good(beta, "--target", "gamma")
+        (beta.tree / "later").write_text("beta alone")
+        (alpha.tree / "both").write_text("by alpha")
+        save(beta, replace(record_of(beta), doubt="DIVERGED from alpha, whose copy is served"))
+        stopped = alpha.sync("testfs")
+        assert stopped.returncode == errors.EXIT_DIVERGED
+        assert stopped.stderr.count("testfs DIVERGED") == 2
+        gamma.stop_sshd()
+        good(alpha, "--resolve", "keep=alpha", "--target", "beta")
+        gamma.start_sshd()
+        good(alpha)
+        assert files(alpha) == files(beta) == files(gamma) == {"both": "by alpha"}
+        assert kept_on(beta) == {("both", "by beta"), ("later", "beta alone")}
+        assert ("both", "by beta") in kept_on(gamma)
+        assert record_of(beta).chain == record_of(gamma).chain == record_of(alpha).chain
+    finally:
+        world.stop()

@@ -1,0 +1,87 @@
+"""Two nodes cut off from each other both wrote: found, stopped on both sides, alerted, mended. Real parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from drcm import errors
+from tests.integration.cluster import (
+    TREE,
+    Cluster,
+    conflicts,
+    contents,
+    contents_of_own,
+    generation,
+    listing,
+    role,
+    running_cluster,
+    settled_facts,
+    wait_logged,
+)
+from tests.lab import Node, wait_until
+
+pytestmark = pytest.mark.lab
+
+SETTLE = 60.0
+
+
+@pytest.fixture
+def split() -> Iterator[Cluster]:
+    """Both were the writer for a while, and hear each other again."""
+    with running_cluster(files=6) as cluster:
+        cluster.lab.cut(cluster.a, cluster.b)
+        wait_until(lambda: role(cluster.a) == role(cluster.b) == "writer", SETTLE, cluster.logs)
+        for node in cluster.nodes:
+            wait_until(lambda n=node: generation(n) > 1, SETTLE, cluster.logs)
+            node.write(f"{TREE}/both", f"by {node.name}\n")
+            node.write(f"{TREE}/d0/f0", f"changed by {node.name}\n")
+            node.write(f"{TREE}/only {node.name}", "its own\n")
+        cluster.a.path(f"{TREE}/d1/f1").unlink()
+        marks = [len(node.daemon_log()) for node in cluster.nodes]
+        cluster.lab.heal(cluster.a, cluster.b)
+        for node, mark in zip(cluster.nodes, marks, strict=True):
+            wait_logged(node, r"DIVERGED: .* both wrote testfs", SETTLE, mark)
+        wait_until(lambda: role(cluster.b) == "diverged", SETTLE, cluster.logs)
+        wait_until(lambda: cluster.holders() == ["cmnode1"], SETTLE, cluster.logs)
+        yield cluster
+
+
+def test_it_stops_the_set_and_a_person_mends_it(split: Cluster) -> None:
+    """No byte moves either way until --resolve; then both have the kept tree, and every version that the
+    other loses is in its conflict list."""
+    a, b = split.nodes
+    lost = {(name, digest) for name, digest in contents(b).items() if contents(a).get(name) != digest}
+    before = _trees(split)
+    for node in split.nodes:
+        wait_until(lambda n=node: "DIVERGED" in n.report(check=False).stdout, SETTLE, split.logs)
+        assert '"set-diverged:testfs"' in node.report("--json", check=False).stdout
+    refused = a.sync("testfs", check=False)
+    assert refused.returncode == errors.EXIT_DIVERGED
+    assert b.sync("testfs", check=False).returncode == errors.EXIT_DIVERGED
+    assert b.sync("testfs", "--undo", "1", check=False).returncode == errors.EXIT_WRONG_ROLE
+    assert a.sync("--failover", "--yes", check=False).returncode == errors.EXIT_WRONG_ROLE
+    planned = a.sync("testfs", "--resolve", "keep=cmnode1", "--dry-run").stdout
+    assert "only cmnode2" in planned
+    assert _trees(split) == before
+    a.sync("testfs", "--resolve", "keep=cmnode1")
+    wait_until(lambda: role(b) == "replica", SETTLE, split.logs)
+    split.wait_same()
+    assert set(conflicts(b).items()) == lost
+    assert contents_of_own(a, "conflicts") == {}
+    assert "cmnode2:" in a.sync("testfs", "--conflicts").stdout
+    wait_until(lambda: _alert_over(a), SETTLE, split.logs)
+    a.write(f"{TREE}/later", "x\n")
+    split.wait_same()
+    assert settled_facts(a)["sets"][0]["targets"][0]["complete"]
+    assert hashlib.sha256(b"by cmnode1\n").hexdigest() == contents(b)["both"]
+
+
+def _trees(cluster: Cluster) -> list[dict[str, tuple[int, int, int, int, str]]]:
+    return [listing(node, private=False) for node in cluster.nodes]
+
+
+def _alert_over(node: Node) -> bool:
+    return '"set-diverged:testfs"' not in node.report("--json", check=False).stdout
