@@ -120,9 +120,9 @@ class Care:
         self.lookout.go_round(now)
 
     def declines(self, now: float) -> dict[GroupKey, str]:
-        for key in [key for key, refusal in self._failed.items() if refusal.until <= now]:
-            del self._failed[key]
-        return {**self.moving.declines(self.holdings), **self._unfit, **{key: refusal.reason for key, refusal in self._failed.items()}}
+        self._failed = {key: one for key, one in self._failed.items() if one.until > now}
+        failed = {key: one.reason for key, one in self._failed.items()}
+        return self.moving.declines(self.holdings) | self._unfit | failed
 
     def lease(self, now: float) -> ev.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""
