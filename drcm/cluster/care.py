@@ -218,8 +218,7 @@ class Care:
             self._drive(self._claim(group, reason, now), now)
 
     def _claim(self, group: Group, reason: str, now: float) -> Holding:
-        number = self.engine.membership.number + 1  # the beat that this pass will send
-        holding = Holding(group, HoldState.CLAIMING, now, number, reason)
+        holding = Holding(group, HoldState.CLAIMING, now, self.engine.membership.number + 1, reason)
         holding.handed = any(group.key in beat.released for beat in self.engine.membership.beats(now))
         self.holdings[group.key] = holding
         self.engine.released.pop(group.key, None)
