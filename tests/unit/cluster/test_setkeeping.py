@@ -35,7 +35,7 @@ class Desk:
         self.folder, self.me = folder, me
         self.root = folder / "data"
         self.root.mkdir(parents=True)
-        self.paths = Paths(folder / "cm.cfg", folder, folder / "state", folder / "run")
+        self.paths = Paths(folder / "cm.cfg", folder / "auth", folder / "state", folder / "run")
         self.cluster = cluster_of(CONFIG + SYNC.format(root=self.root))
         self.sync_set = self.cluster.set("data")
         self.told: list[ev.Event] = []
