@@ -67,8 +67,14 @@ def measure(scenarios: Sequence[Scenario], contenders: Sequence[Contender], effo
     rows = []
     for scenario in scenarios:
         print(f"{scenario.name}: {scenario.summary} (load {_load()})", file=sys.stderr)
-        rows += scenario.measure(contenders, effort)
+        found = scenario.measure(contenders, effort)
+        print(as_text(found, titles(contenders), RIVALS), file=sys.stderr, flush=True)
+        rows += found
     return rows
+
+
+def titles(contenders: Sequence[Contender]) -> dict[str, str]:
+    return {one.name: one.title for one in contenders}
 
 
 def describe(argv: Sequence[str]) -> dict[str, str]:
@@ -95,7 +101,7 @@ def show(
         return
     for name, text in about.items():
         print(f"{name}: {text}")
-    print(as_text(rows, {one.name: one.title for one in contenders}, RIVALS))
+    print(as_text(rows, titles(contenders), RIVALS))
 
 
 def _load() -> str:
