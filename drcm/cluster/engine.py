@@ -244,7 +244,7 @@ class Engine:
                 del self.released[key]
 
     def _make_beat(self, now: float) -> Beat:
-        leaving = self.leaving_since is not None
+        leaving, echoes = self.leaving_since is not None, self.membership.echoes()
         return Beat(
             sender=self.spec.me,
             boot=self.boot,
@@ -252,12 +252,12 @@ class Engine:
             dead_seconds=self.spec.dead_seconds,
             epoch=self.spec.epoch,
             resumes=self.begin.resumes,
-            echo=self.membership.echoes(),
+            echo=echoes,
             unheard=self.membership.unheard(now),
             claims={key: holding.state for key, holding in self.care.holdings.items()},
             released={key: to for key, (to, _) in self.released.items()},
             declines=self.care.declines(now),
-            grants=self.ledger.grants(now),
+            grants=self.ledger.said(echoes, now),
             heads=dict(self.heads),
             sets=dict(self.views),
             digest=self.spec.digest,

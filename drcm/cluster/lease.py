@@ -7,11 +7,12 @@ word outlives every lease that is built on it, no two nodes hold (the proof is i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from drcm.cluster.membership import Membership, Peer
-from drcm.cluster.messages import Beat, GroupKey
+from drcm.cluster.messages import Beat, Echo, GroupKey
 from drcm.cluster.spec import Spec
 from drcm.config.model import Quorum
 
@@ -26,6 +27,7 @@ class Word:
 
     holder: str
     until: float
+    by: Echo | None = None  # the beat that gave or renewed it last
 
 
 @dataclass(slots=True)
@@ -40,19 +42,20 @@ class Ledger:
         """Give, renew and take back words by what a beat, heard at `heard_at`, claims and releases."""
         for key in beat.released:
             self.release(key, beat.sender)
+        by = Echo(beat.boot, beat.number)
         for key in beat.claims:
-            self._give(key, beat.sender, heard_at + beat.dead_seconds * WORD_MARGIN, now)
+            self._give(key, beat.sender, heard_at + beat.dead_seconds * WORD_MARGIN, now, by)
 
     def take(self, key: GroupKey, dead_seconds: float, now: float) -> None:
         """This voter's word for its own claim, where it is free."""
         self._give(key, self.me, now + dead_seconds * WORD_MARGIN, now)
 
-    def _give(self, key: GroupKey, to: str, until: float, now: float) -> None:
+    def _give(self, key: GroupKey, to: str, until: float, now: float, by: Echo | None = None) -> None:
         """A word is never shortened: a lease may have been built on what it said before."""
         former = self.holder(key, now)
         if now >= self.silent_until and former in (None, to):
             kept = self.words[key].until if former is not None else until
-            self.words[key] = Word(to, max(until, kept))
+            self.words[key] = Word(to, max(until, kept), by)
 
     def release(self, key: GroupKey, holder: str) -> None:
         word = self.words.get(key)
@@ -68,6 +71,15 @@ class Ledger:
         if now < self.silent_until:
             return {}
         return {key: word.holder for key, word in self.words.items() if word.until > now}
+
+    def said(self, echoes: Mapping[str, Echo], now: float) -> dict[GroupKey, str]:
+        """The words that this voter's beat says, beside `echoes`: those which what it echoes has renewed.
+
+        A beat that proves nothing is echoed too, but renews no word. Said beside it, a word with a moment to
+        live would be counted for a whole lease from that beat's sending.
+        """
+        given = self.grants(now)
+        return {k: to for k, to in given.items() if to == self.me or self.words[k].by == echoes.get(to)}
 
     def export(self) -> dict[str, Any]:
         """For /run/drcm/grants: a daemon that restarts on this kernel goes on from it (HISTORIES E3)."""

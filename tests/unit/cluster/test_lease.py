@@ -13,7 +13,7 @@ from small_cluster import DEAD, KEY, LEASE, beat_of, boot_of, hear, spec_of
 
 from drcm.cluster.lease import NEVER, WORD_MARGIN, Court, Ledger, Permit
 from drcm.cluster.membership import Membership
-from drcm.cluster.messages import Beat, HoldState
+from drcm.cluster.messages import Beat, Echo, HoldState
 from drcm.config.model import Quorum
 
 CLAIM = {KEY: HoldState.CLAIMING}
@@ -139,6 +139,17 @@ def test_a_reload_stretches_no_lease() -> None:
     assert replace(court, spec=longer).permit(KEY, 1, 10.2, incumbent=True).until == pytest.approx(
         10.0 + LEASE
     )
+
+
+def test_a_word_is_said_only_beside_the_beat_that_renewed_it() -> None:
+    """A beat that proved nothing is echoed, but renews no word: the lease must not count from its sending."""
+    ledger = Ledger("c")
+    claim = beat_of("a", 1, claims=CLAIM)
+    ledger.hear(claim, 10.0, 10.0)
+    assert ledger.said({"a": Echo(claim.boot, 1)}, 11.9) == {KEY: "a"}
+    assert ledger.said({"a": Echo(claim.boot, 2)}, 11.9) == {}
+    ledger.take("c/ip:other", DEAD, 11.9)
+    assert ledger.said({}, 11.9) == {"c/ip:other": "c"}
 
 
 def test_a_word_is_never_shortened() -> None:
@@ -277,7 +288,7 @@ class Voter:
             echo=membership.echoes(),
             claims=CLAIM if self.claimed else {},
             released={KEY: ""} if self.released else {},
-            grants=self.ledger.grants(now),
+            grants=self.ledger.said(membership.echoes(), now),
         )
 
     def receive(self, beat: Beat, time: float) -> None:
