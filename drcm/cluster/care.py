@@ -172,8 +172,8 @@ class Care:
             return
         if group.key in self._failed or now < self._withdrawn.get(group.key, now):
             return
-        wanted = engine.spec.me in group.candidates and group.key in self._orphaned
-        hopeless = engine.court().hopeless(now) if wanted else ""
+        possible = engine.spec.me in group.candidates and not verdict.decline
+        hopeless = engine.court().hopeless(now) if possible and group.key in self._orphaned else ""
         if hopeless:
             self._say(group.key, hopeless)
             self._tell(group.key, hopeless, now)

@@ -99,7 +99,8 @@ class Electorate:
         me, heard = engine.spec.me, {beat.sender for beat in engine.membership.beats(now)}
         first = next((name for name in self.roll.voters if name == me or name in heard), "")
         wanted = self._wish(now) if first == me else None
-        if wanted is None or engine.leaving_since is not None or now < engine.ledger.silent_until:
+        busy = self._storing is not None or engine.leaving_since is not None
+        if wanted is None or busy or now < engine.ledger.silent_until:
             return
         if engine.situation().known_holder(self._group(), now):
             return

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
 CONFIG_GRACE = 60.0  # seconds that cm.cfg may differ before somebody is told
-LEAVE_LINGER = 5  # intervals: a leaving node still grants what it released
+LEAVE_LINGER = 5  # intervals at least: a leaving node still grants what it released
 
 
 class Lookout:
@@ -22,7 +22,7 @@ class Lookout:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._dead: set[str] = set()
-        self._nothing_held_since: float | None = None
+        self._last_word: tuple[int, float] | None = None  # the beat that says so, and since when it is so
         self._probed_at = float("-inf")
         self._diverged: dict[str, float] = {}  # since when
         self._rivals: dict[str, str] = {}  # whose copy it is that diverged
@@ -130,11 +130,20 @@ class Lookout:
                 self.engine.emit(ev.ProbeAddresses(peer.name, keys))
 
     def _leave(self, now: float) -> None:
-        """When nothing is held any more, stay for a few beats to grant what was released, then go."""
+        """When nothing is held any more and everybody who hears this node knows it, go."""
         engine = self.engine
         if engine.leaving_since is None or engine.care.holdings:
-            self._nothing_held_since = None
+            self._last_word = None
             return
-        self._nothing_held_since = self._nothing_held_since or now
-        if now - self._nothing_held_since >= LEAVE_LINGER * engine.spec.interval:
+        if self._last_word is None:
+            self._last_word = (engine.membership.number + 1, now)  # the beat that this pass will send
+        number, since = self._last_word
+        lingered = now - since >= LEAVE_LINGER * engine.spec.interval
+        if lingered and self._all_know(number, now):
             engine.emit(ev.Left())
+
+    def _all_know(self, number: int, now: float) -> bool:
+        """Every peer has echoed beat `number`; who echoes nothing for T_dead is no longer waited for."""
+        me, membership = self.engine.spec.me, self.engine.membership
+        there = (beat for beat in membership.beats(now) if not membership.is_gone(beat.sender, now))
+        return all(beat.echo[me].beat >= number for beat in there)

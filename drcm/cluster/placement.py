@@ -109,7 +109,8 @@ class Situation:
         if waited < patience:
             why = f"{waiting_for[0]} comes first and has {patience:.1f} s to claim it"
             return Verdict(False, why, waits=True)
-        return Verdict(True, self._why_others_are_out(group, now))
+        alone = "; quorum = none: no other node is asked" if self.spec.quorum is Quorum.NONE else ""
+        return Verdict(True, self._why_others_are_out(group, now) + alone)
 
     def _is_young(self, name: str) -> bool:
         """It still listens before it claims (rules 2 and 4), or has only just begun to."""
