@@ -65,7 +65,10 @@ class Script:
 
     def option(self, name: str, value: str) -> None:
         number = {"boot_wait": float, "leave_sync": float, "interval": float, "dead_seconds": float}
-        self.options[name] = number[name](value) if name in number else value in ("yes", "auto")
+        if name == "quorum":
+            self.options[name] = Quorum(value)
+        else:
+            self.options[name] = number[name](value) if name in number else value in ("yes", "auto")
 
     def _set_up(self) -> Stage:
         stage = Stage({name: self._spec(name) for name in self.names})
@@ -76,7 +79,8 @@ class Script:
 
     def _spec(self, name: str) -> Spec:
         quorum = Quorum.TWO_NODE if len(self.names) == 2 else Quorum.MAJORITY
-        spec = Spec(name, tuple(self.names), tuple(self.groups), quorum, 0.1, 2.0, digest="same")
+        names = tuple(self.names)
+        spec = Spec(name, names, tuple(self.groups), quorum, 0.1, 2.0, digest="same", members=names)
         return replace(spec, **self.options)  # type: ignore[arg-type]  # names are checked by replace
 
     def _begin_set(self, stage: Stage, group: Group, name: str) -> None:
@@ -130,6 +134,18 @@ class Script:
         self.stage.say(name, f"reads a cm.cfg whose digest is {digest!r}")
         self.stage.tell(name, ev.Reconfigured(machine.spec))
 
+    def dead_seconds(self, name: str, seconds: str) -> None:
+        """T_dead is changed in cm.cfg of `name`, which reads it again."""
+        machine = self.stage.machines[name]
+        machine.spec = replace(machine.spec, dead_seconds=float(seconds), digest=f"T_dead {seconds}")
+        self.stage.tell(name, ev.Reconfigured(machine.spec))
+
+    def members(self, *names: str) -> None:
+        """cm.cfg now names these nodes, and every daemon that runs reads it again."""
+        for name, machine in self.stage.machines.items():
+            machine.spec = replace(machine.spec, members=names, digest=" ".join(names))
+            self.stage.tell(name, ev.Reconfigured(machine.spec))
+
     # --- the network ------------------------------------------------------------------------------
 
     def cut(self, a: str, b: str) -> None:
@@ -147,7 +163,6 @@ class Script:
     def heal(self) -> None:
         self.stage.heal()
         self.stage.lan_cuts.clear()
-        self.stage.no_gateway.clear()
 
     def loss(self, percent: str) -> None:
         self.stage.loss = float(percent) / 100
@@ -197,11 +212,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "accept loss": Script.accept_loss,
     "sync": Script.sync,
     "config": Script.config,
+    "members": Script.members,
+    "dead seconds": Script.dead_seconds,
     "fail": Script.fail,
     "refuse": lambda script, name, member: script.stage.machines[name].refuses.add(member),
     "accept": lambda script, name, member: script.stage.machines[name].refuses.discard(member),
-    "stick": lambda script, name, member: script.stage.stuck.add((name, member)),
-    "loosen": lambda script, name, member: script.stage.stuck.discard((name, member)),
+    "stick": lambda script, name, member: script.stage.machines[name].sticks.add(member),
+    "loosen": lambda script, name, member: script.stage.machines[name].sticks.discard(member),
     "cut": Script.cut,
     "cut one way": lambda script, a, b: script.stage.cuts.add((a, b)),
     "cut heartbeats": lambda script, a, b: script.stage.cut(a, b),

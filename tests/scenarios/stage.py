@@ -9,8 +9,6 @@ from drcm.cluster.messages import HoldState
 from drcm.cluster.spec import Spec
 from tests.simulation.world import START, World
 
-PING_INTERVAL = 0.35  # seconds: T_lease / 4, as the daemon does
-
 
 class Stage(World):
     """`transcript` is the story so far. Set generations are called g1, g2, and g2' where there are two."""
@@ -18,10 +16,8 @@ class Stage(World):
     def __init__(self, specs: dict[str, Spec], seed: int = 0) -> None:
         super().__init__(specs, seed)
         self.transcript: list[str] = []
-        self.no_gateway: set[str] = set()  # whose pings are not answered
         self.lan_cuts: set[frozenset[str]] = set()  # pairs that don't reach each other's addresses
         self.releases_to_lose: Counter[str] = Counter()  # by sender: so many beats that say released
-        self.stuck: set[tuple[str, str]] = set()  # (node, member) that does not stop
         self._generations: Counter[int] = Counter()
         self._alerts: dict[str, dict[str, str]] = {name: {} for name in specs}  # open, by node
         self._probing: set[tuple[str, str]] = set()
@@ -33,19 +29,6 @@ class Stage(World):
     def new_generation_id(self, number: int) -> str:
         self._generations[number] += 1
         return f"g{number}{chr(39) * (self._generations[number] - 1)}"
-
-    def power_on(self, name: str) -> None:
-        super().power_on(name)
-        if self.machines[name].spec.pings:
-            self._ping(name, self.machines[name].boot_count)
-
-    def _ping(self, name: str, boot: int) -> None:
-        machine = self.machines[name]
-        if not machine.powered or machine.boot_count != boot:
-            return
-        if name not in self.no_gateway:
-            self.tell(name, ev.Pinged(machine.clock(self.now)))
-        self.at(self.now + PING_INTERVAL, lambda: self._ping(name, boot))
 
     def sync(self, writer: str, set_name: str, to: str) -> None:
         """A scheduled run: no step of any hand-over."""
@@ -120,11 +103,3 @@ class Stage(World):
         elif not problem.over and problem.key not in raised:
             raised[problem.key] = problem.text
             self.say(name, f"ALERT {problem.key}: {problem.text}")
-
-    def _stop(self, name: str, action: ev.StopMember) -> None:
-        if (name, action.member) not in self.stuck:
-            super()._stop(name, action)
-            return
-        self.say(name, f"stop {action.group} {action.member}")
-        error = "still there after KILL"
-        self._later(name, 0.5, ev.MemberStopped(action.group, action.member, action.op, error))

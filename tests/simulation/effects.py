@@ -1,0 +1,228 @@
+"""What a simulated machine does for its engine: members, set records, passes. Mixed into `World`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from drcm.cluster import events as ev
+from drcm.cluster.messages import Head, SetView
+from tests.simulation.machine import Machine
+
+START = 1000.0  # when every story begins
+STICKS_FOR = 0.5  # seconds that a stop takes which fails
+
+
+class Effects:
+    """Performs actions and answers them."""
+
+    now: float
+    random: random.Random
+    machines: dict[str, Machine]
+    cuts: set[tuple[str, str]]
+    log: list[str]
+    problems: list[tuple[float, str, ev.Problem]]
+    witness: Callable[[str, ev.Action], None]
+    made: Callable[[Head, bool], None]
+    stored: Callable[[str, Head], None]
+    start_seconds: tuple[float, float]
+    stop_seconds: tuple[float, float]
+    pass_seconds: float
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        raise NotImplementedError
+
+    def tell(self, name: str, event: ev.Event) -> None:
+        raise NotImplementedError
+
+    def _deliver(self, sender: str, to: str, event: ev.Event) -> None:
+        raise NotImplementedError
+
+    def _new_lease(self, name: str, lease: ev.Lease) -> None:
+        raise NotImplementedError
+
+    def say(self, name: str, text: str) -> None:
+        self.log.append(f"{self.now - START:8.3f} {name:8} {text}")
+
+    def _later(
+        self,
+        name: str,
+        seconds: float,
+        event: ev.Event | Callable[[], ev.Event],
+        effect: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`effect` on the machine and `event` to its engine, unless it was cut off or restarted meanwhile."""
+        boot = self.machines[name].boot_count
+
+        def happen() -> None:
+            machine = self.machines[name]
+            if machine.boot_count != boot:
+                return
+            if machine.host_paused:
+                self.at(self.now + 0.1, happen)
+                return
+            effect()
+            answer()
+
+        def answer() -> None:
+            machine = self.machines[name]
+            if machine.boot_count == boot and (machine.daemon_paused or machine.host_paused):
+                self.at(self.now + 0.1, answer)
+            elif machine.boot_count == boot:
+                self.tell(name, event() if callable(event) else event)
+
+        self.at(self.now + seconds, happen)
+
+    def _perform(self, name: str, action: ev.Action) -> None:
+        machine = self.machines[name]
+        self.witness(name, action)
+        match action:
+            case ev.SendBeat(beat):
+                for peer in machine.spec.peers:
+                    self._deliver(name, peer, ev.BeatHeard(beat))
+            case ev.Lease():
+                self._new_lease(name, action)
+            case ev.StartMember(group, member, op):
+                self.say(name, f"start {group} {member}")
+                self._start(name, action)
+            case ev.StopMember():
+                self._stop(name, action)
+            case ev.StoreHead(set_name, head):
+                self._store(name, set_name, head)
+            case ev.StoreRoll(roll, accepted):
+                self._later(name, 0.01, ev.RollStored(roll, accepted), lambda: self._keep_roll(name, action))
+            case ev.OpenSet():
+                self._open(name, action)
+            case ev.GoAlone(set_name):
+                self._new_generation(name, set_name, name, "alone")
+            case ev.MarkDiverged(set_name, why):
+                view = replace(machine.views[set_name], problem=f"in doubt: {why}", writer=False)
+                machine.views[set_name] = view
+                self._later(name, 0.005, ev.SetLooked(set_name, view))
+            case ev.Pass():
+                self._pass(name, action)
+            case ev.Intend(group, _, _, op) | ev.Prepare(group, _, _, op) | ev.DropIntent(group, _, op):
+                self._later(name, 0.005, ev.StepDone(group, op))
+            case ev.Give(group, set_name, to, op):
+                head = self._new_generation(name, set_name, to, "handover")
+                self._later(name, 0.005, ev.StepDone(group, op, head=head))
+            case ev.Note(subject, text):
+                self.say(name, f"{subject}: {text}")
+            case ev.Problem():
+                self.problems.append((self.now, name, action))
+            case ev.Left():
+                self.say(name, "left")
+                machine.left = True
+                machine.lease = ev.Lease(0.0, 0.0)
+            case _:
+                pass
+
+    def _start(self, name: str, action: ev.StartMember) -> None:
+        machine, member = self.machines[name], action.member
+        refused = member in machine.refuses
+        if not refused:
+            machine.running.add((action.group, member))
+        if member.startswith("set:") and member[4:] in machine.heads:
+            head = replace(machine.heads[member[4:]], started=True)
+            self._store(name, member[4:], head)
+        error = "it does not want to" if refused else ""
+        seconds = self.random.uniform(*self.start_seconds)
+        self._later(name, seconds, ev.MemberStarted(action.group, member, action.op, error))
+
+    def _stop(self, name: str, action: ev.StopMember) -> None:
+        machine = self.machines[name]
+        self.say(name, f"stop {action.group} {action.member}{' at once' if action.urgent else ''}")
+        key = (action.group, action.member)
+        address = action.member.startswith("ip:")
+        seconds = 0.001 if address else self.random.uniform(*self.stop_seconds)
+        if address:
+            machine.running.discard(key)
+        if action.member in machine.sticks:
+            error = "still there after KILL"
+            self._later(name, STICKS_FOR, ev.MemberStopped(action.group, action.member, action.op, error))
+            return
+        done = ev.MemberStopped(action.group, action.member, action.op)
+        self._later(name, seconds, done, lambda: machine.running.discard(key))
+
+    def _store(self, name: str, set_name: str, head: Head) -> None:
+        def effect() -> None:
+            known = self.machines[name].heads.get(set_name)
+            if known is None or (head.n, head.started) > (known.n, known.started) or head.id == known.id:
+                self.machines[name].heads[set_name] = head
+                self.stored(name, head)
+
+        self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
+
+    def _keep_roll(self, name: str, action: ev.StoreRoll) -> None:
+        self.machines[name].roll = action
+
+    def _open(self, name: str, action: ev.OpenSet) -> None:
+        machine, known = self.machines[name], action.known
+        assert known is not None, "an unbegun set is never opened"
+        view = machine.views[action.name]
+        if known.writer == name and view.pos_id in (known.id, known.origin_id):
+            head = known
+            machine.views[action.name] = replace(view, pos_n=known.n, pos_id=known.id, writer=True)
+        else:
+            head = self._new_generation(name, action.name, name, "promote", lossy=action.accept_loss)
+        machine.heads[action.name] = head
+        self._later(name, 0.02, ev.SetOpened(action.group, action.name, action.op, head))
+        self._later(name, 0.02, ev.SetLooked(action.name, machine.views[action.name]))
+
+    def _new_generation(self, name: str, set_name: str, writer: str, why: str, lossy: bool = False) -> Head:
+        machine = self.machines[name]
+        view = machine.views[set_name]
+        known = machine.heads[set_name]
+        if machine.engine is not None:
+            known = machine.engine.situation().newest_head(set_name, machine.clock(self.now)) or known
+        new_id = self.new_generation_id(known.n + 1)
+        head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
+        machine.heads[set_name] = head
+        self.made(head, lossy)
+        if writer == name:
+            mine = SetView(head.n, head.id, "", writer=True, sole=True)
+        else:
+            mine = replace(view, writer=False, sole=False)
+        machine.views[set_name] = mine
+        origin = f"{head.origin_id} run {head.origin_run or 'none'}"
+        self.say(name, f"{set_name}: generation {new_id} ({why}), from {origin}, writer {writer}")
+        self._later(name, 0.005, ev.SetLooked(set_name, mine))
+        self._later(name, 0.005, ev.HeadStored(set_name, head))
+        return head
+
+    def new_generation_id(self, number: int) -> str:
+        return self.random.randbytes(8).hex()
+
+    def _pass(self, name: str, action: ev.Pass) -> None:
+        """A run from the writer: the taker's copy becomes what the writer's is."""
+        machine, taker = self.machines[name], self.machines[action.to]
+        boot = taker.boot_count
+
+        def broken() -> bool:
+            """Now; or the taker went away, perhaps came back, while it ran."""
+            return (name, action.to) in self.cuts or taker.engine is None or taker.boot_count != boot
+
+        def effect() -> None:
+            nonlocal error
+            view = machine.views[action.name]
+            error = "no route" if broken() else self.gate(taker, action.name, view)
+            if error:
+                return
+            run = f"{int(view.pos_run.partition('-')[0] or 0) + 1}-{self.random.randbytes(2).hex()}"
+            machine.views[action.name] = replace(view, pos_run=run, sole=False)
+            taker.views[action.name] = SetView(view.pos_n, view.pos_id, run, writer=False, sole=False)
+            self.tell(action.to, ev.SetLooked(action.name, taker.views[action.name]))
+            self.tell(name, ev.SetLooked(action.name, machine.views[action.name]))
+
+        def done() -> ev.Event:
+            return ev.StepDone(action.group, action.op, error, self.pass_seconds)
+
+        error = ""
+        self._later(name, self.pass_seconds, done, effect)
+
+    def gate(self, taker: Machine, set_name: str, view: SetView) -> str:
+        """Row 7 of the table: a tree that knows a newer generation takes nothing of an older."""
+        known = taker.heads.get(set_name)
+        stale = known is not None and known.n > view.pos_n
+        return f"refused: generation {known.n} is known there" if stale and known else ""

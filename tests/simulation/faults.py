@@ -1,0 +1,278 @@
+"""What can go wrong: single faults, histories that broke other designs, and blows at the worst moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from drcm.cluster import events as ev
+from tests.simulation.machine import Machine
+
+if TYPE_CHECKING:
+    from tests.simulation.chaos import Life
+
+# After one of these something has just begun that a crash or a cut must not break.
+DELICATE = (ev.StartMember, ev.OpenSet, ev.StoreRoll, ev.Give, ev.Pass, ev.StoreHead, ev.Left)
+USUAL = ("_mend", "_mend", "_power_on", "_power_on", "_restart", "_restart", "_resume", "_resume")
+FAULTS = (
+    "_cut_pair", "_cut_one_way", "_isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
+    "_leave", "_replay", "_blink", "_blink", "_refuse", "_stick", "_fail", "_reload", "_dismiss",
+    "_accept_loss", "_lose_two", "_betray",
+)  # fmt: skip
+MAJORITY_ONLY = {"_dismiss", "_lose_two", "_betray", "_reload"}
+SICK = {"_refuse", "_fail", "_stick"}  # they end in declines of a minute: not in every life
+
+
+class Faults:
+    """The faults of one life. Each life knows some of them only, so that lives differ."""
+
+    def __init__(self, life: Life) -> None:
+        self.life, self.world, self.random, self.names = life, life.world, life.random, life.names
+        self.over = False
+        sick = self.random.random() < 0.2
+        known = [
+            f for f in FAULTS if self.random.random() < 0.6 and (life.majority or f not in MAJORITY_ONLY)
+        ]
+        chosen = [f for f in known if sick or f not in SICK]
+        self._faults: list[Callable[[], None]] = [getattr(self, name) for name in (*USUAL, *chosen)]
+        self._malice = self.random.choice((0.0, 0.02, 0.1))  # share of delicate moments that are struck
+        if self._malice:
+            witness = self.world.witness
+            self.world.witness = lambda name, action: (witness(name, action), self._moment(name, action))[0]
+
+    def strike(self) -> None:
+        self.random.choice(self._faults)()
+
+    # --- choosing -----------------------------------------------------------------------------------
+
+    def _one(self, wanted: Callable[[Machine], bool]) -> str:
+        return self.random.choice([name for name, m in self.world.machines.items() if wanted(m)] or [""])
+
+    def _listening(self) -> str:
+        return self._one(lambda machine: machine.listens)
+
+    def _other(self, *names: str) -> str:
+        return self.random.choice([name for name in self.names if name not in names])
+
+    def _soon(self, seconds: float, what: Callable[[], None]) -> None:
+        self.world.at(self.world.now + seconds, lambda: None if self.over else what())
+
+    # --- the network --------------------------------------------------------------------------------
+
+    def _cut(self, *pairs: tuple[str, str]) -> None:
+        """Where ping_hosts arbitrate, one node at most reaches them while the two don't reach each other."""
+        self.world.cuts |= set(pairs)
+        if self.life.pings and not self.world.no_gateway:
+            self.world.no_gateway.add(self.random.choice(self.names))
+
+    def _cut_pair(self) -> None:
+        a, b = self.random.sample(self.names, 2)
+        self._cut((a, b), (b, a))
+        self.world.say("network", f"{a} and {b} are cut")
+
+    def _cut_one_way(self) -> None:
+        a, b = self.random.sample(self.names, 2)
+        self._cut((a, b))
+        self.world.say("network", f"{a} no longer reaches {b}")
+
+    def _isolate(self, name: str = "") -> None:
+        name = name or self.random.choice(self.names)
+        others = [other for other in self.names if other != name]
+        self._cut(*((name, other) for other in others), *((other, name) for other in others))
+        self.world.say("network", f"{name} is cut off")
+
+    def _mend(self) -> None:
+        self.world.heal()
+        self.world.say("network", "healed")
+
+    def _replay(self) -> None:
+        name = self._listening()
+        if name:
+            self.world.say("attacker", f"replays to {name} what was sent before its start")
+            self.world.replay(name)
+
+    # --- machines and daemons -----------------------------------------------------------------------
+
+    def _power_cut(self) -> None:
+        name = self._one(lambda machine: machine.powered)
+        if name:
+            self.world.power_cut(name)
+
+    def _power_on(self) -> None:
+        name = self._one(lambda machine: not machine.powered)
+        if name:
+            self.world.power_on(name)
+
+    def _kill_daemon(self) -> None:
+        name = self._listening()
+        if name:
+            self.world.kill_daemon(name)
+
+    def _restart(self) -> None:
+        name = self._one(self._is_daemonless)
+        if name:
+            self.world.restart_daemon(name)
+
+    @staticmethod
+    def _is_daemonless(machine: Machine) -> bool:
+        return machine.powered and not machine.host_paused and (machine.engine is None or machine.left)
+
+    def _pause(self) -> None:
+        name = self._listening()
+        if name:
+            self.world.pause(name)
+
+    def _pause_daemon(self) -> None:
+        name = self._listening()
+        if name:
+            self.world.pause_daemon(name)
+
+    def _resume(self) -> None:
+        name = self._one(lambda machine: machine.host_paused or machine.daemon_paused)
+        if name:
+            self.world.resume(name)
+
+    def _blink(self, name: str = "", other: str = "") -> None:
+        """A voter is gone for a moment, and has lost somebody when it is back (HISTORIES E4)."""
+        name = name or self._listening()
+        if not name:
+            return
+        machine_too = self.random.random() < 0.5
+        (self.world.power_cut if machine_too else self.world.kill_daemon)(name)
+        other = other or self._other(name)
+        self._cut((name, other), (other, name))
+        self.world.say("network", f"{name} and {other} are cut")
+        boot = self.world.machines[name].boot_count
+
+        def back() -> None:
+            if self.world.machines[name].boot_count == boot:
+                (self.world.power_on if machine_too else self.world.restart_daemon)(name)
+
+        self._soon(self.random.uniform(0.05, 0.6), back)
+
+    # --- resources ----------------------------------------------------------------------------------
+
+    def _members(self) -> list[str]:
+        groups = self.life.groups(self.names)
+        return [m for group in groups for m in group.members if not m.startswith("set:")]
+
+    def _refuse(self) -> None:
+        machine = self.world.machines[self.random.choice(self.names)]
+        machine.refuses = set() if machine.refuses else {self.random.choice(self._members())}
+
+    def _stick(self) -> None:
+        """What is no address may outlive KILL for a while (D state, a hung mount)."""
+        machine = self.world.machines[self.random.choice(self.names)]
+        member = self.random.choice(("service:data", "cron:data"))
+        machine.sticks.add(member)
+        self._soon(self.random.uniform(1.0, 6.0), lambda: machine.sticks.discard(member))
+
+    def _fail(self) -> None:
+        name = self._one(lambda machine: machine.listens and bool(machine.running))
+        if name:
+            key, member = self.random.choice(sorted(self.world.machines[name].running))
+            self.world.say(name, f"{member} fails its check")
+            self.world.tell(name, ev.MemberFailed(key, member, "it failed its check"))
+
+    # --- operators ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        name = self._listening()
+        if name:
+            self.world.say("operator", f"stops {name}")
+            self.world.tell(name, ev.Leave())
+
+    def _accept_loss(self) -> None:
+        name = self.random.choice(self.life.holders[:3])
+        if self.random.random() < 0.3:
+            self.world.tell(name, ev.AcceptLoss("data"))
+
+    def _reload(self) -> None:
+        """cm.cfg is edited on one node after the other; T_dead may be another."""
+        config = self.life.config
+        seconds = self.random.choice((1.4, 2.0, 4.0))
+        self.life.config = replace(config, dead_seconds=seconds, version=config.version + 1)
+        self._spread()
+
+    def _dismiss(self) -> None:
+        """A node is taken out of cm.cfg, or taken in again; it may be back with the old file (E6)."""
+        config = self.life.config
+        away = [name for name in self.names if name not in config.members]
+        if away:
+            members = tuple(n for n in self.names if n in config.members or n == away[0])
+        elif len(config.members) > 3:
+            gone = self._other("a")
+            members = tuple(name for name in config.members if name != gone)
+        else:
+            return
+        self.life.config = replace(config, members=members, version=config.version + 1)
+        self._spread()
+
+    def _spread(self) -> None:
+        """By hand or all at once; sometimes a node is lost just when it has read it."""
+        self.world.say("operator", f"cm.cfg is now {self.life.config}")
+        longest = self.random.choice((0.05, 2.0))
+        for name in self.names:
+            if self.random.random() < 0.9:
+                self._soon(self.random.uniform(0.0, longest), lambda n=name: self.reload(n))  # type: ignore[misc]
+        if self.random.random() < 0.5:
+            name = self.random.choice(self.names)
+            self._soon(longest + self.random.uniform(0.0, 0.15), lambda: self._isolate(name))
+
+    def reload(self, name: str) -> None:
+        """The node has the newest cm.cfg, and reads it where its daemon runs; who is no member has none."""
+        if name in self.life.config.members:
+            machine = self.world.machines[name]
+            machine.spec = self.life.spec(name)
+            self.world.tell(name, ev.Reconfigured(machine.spec))
+
+    # --- histories ----------------------------------------------------------------------------------
+
+    def _betray(self) -> None:
+        """The holder is lost to a candidate; the voter between them restarts, and has lost it too (E4)."""
+        held = [(n, key) for n, m in self.world.machines.items() for key, _ in m.running if m.listens]
+        if not held or len(self.names) < 3:
+            return
+        holder, _ = self.random.choice(sorted(held))
+        candidate = self._other(holder)
+        voter = self._other(holder, candidate)
+        self._cut((holder, candidate), (candidate, holder))
+        self.world.say("network", f"{holder} and {candidate} are cut")
+        self._soon(self.life.config.dead_seconds + 0.3, lambda: self._betrayed(holder, voter))
+
+    def _betrayed(self, holder: str, voter: str) -> None:
+        if self.world.machines[voter].listens:
+            self._blink(voter, holder)
+
+    def _lose_two(self) -> None:
+        """Two die at once, and are back when the others have got used to it (last_man_standing)."""
+        if len(self.names) < 5:
+            return
+        gone = [name for name in self.random.sample(self.names, 2) if self.world.machines[name].powered]
+        for name in gone:
+            self.world.power_cut(name)
+            self._soon(self.random.uniform(8.0, 14.0), lambda n=name: self._back(n))  # type: ignore[misc]
+
+    def _back(self, name: str) -> None:
+        if not self.world.machines[name].powered:
+            self.world.power_on(name)
+
+    # --- blows at the worst moment ------------------------------------------------------------------
+
+    def _moment(self, name: str, action: ev.Action) -> None:
+        if isinstance(action, DELICATE) and not self.over and self.random.random() < self._malice:
+            self._soon(self.random.uniform(0.0, 0.012), lambda: self._hit(name))
+
+    def _hit(self, name: str) -> None:
+        if not self.world.machines[name].listens:
+            return
+        blow = self.random.choice(("power", "daemon", "host", "cut", "cut"))
+        if blow == "power":
+            self.world.power_cut(name)
+        elif blow == "daemon":
+            self.world.kill_daemon(name)
+        elif blow == "host":
+            self.world.pause(name)
+        else:
+            self._isolate(name)
