@@ -10,13 +10,11 @@ from drcm.cluster.handover import Handover, Step, backoff
 from drcm.cluster.holding import Holding
 from drcm.cluster.journey import Journey
 from drcm.cluster.messages import GroupKey, HoldState
-from drcm.cluster.placement import AWAY, declined
+from drcm.cluster.placement import AWAY, IN_DOUBT, declined
 from drcm.cluster.spec import Group
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
-
-IN_DOUBT = "in doubt"  # so begins what only a person resolves; the rest a pass mends
 
 
 class Moving:

@@ -15,6 +15,7 @@ from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
 
 AWAY = "an operator moved it to "  # so the home declines what it gave away: only that it is brought home
+IN_DOUBT = "in doubt"  # so begins what only a person resolves; the rest a pass mends
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +176,12 @@ class Situation:
         if newest is None:
             begun = f"not begun: drcm-sync {name} --init, on {group.home}"
             return "" if self.spec.me == group.home else begun
-        if view is None or view.problem:
-            return view.problem if view is not None else "no record of it here yet"
-        if name in self.accepted:
+        if view is None:
+            return "no record of it here yet"
+        accepted = name in self.accepted
+        if view.problem and not (accepted and view.problem.startswith(IN_DOUBT)):
+            return view.problem
+        if accepted:
             return ""
         if not stands_on(view, newest):
             return (

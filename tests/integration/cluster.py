@@ -262,7 +262,7 @@ def _facts(path: Path) -> Facts | None:
 def conflicts(node: Node) -> dict[str, str]:
     """Relative name -> hash of what is kept in .drcm/conflicts, below the folder of its run."""
     kept = contents_of_own(node, "conflicts")
-    return {name.partition("/")[2]: digest for name, digest in kept.items()}
+    return {name.partition("/")[2]: digest for name, digest in kept.items() if "/" in name}
 
 
 def contents_of_own(node: Node, folder: str) -> dict[str, str]:

@@ -89,7 +89,10 @@ def test_a_guard_stops_it_before_the_services_stop(cluster: Cluster) -> None:
 
 
 def test_a_dead_target_is_refused(cluster: Cluster) -> None:
-    """Nothing moves to a node that is not heard."""
+    """Nothing moves to a node that is not heard. (And by now the daemons have looked through the trash.)"""
+    for node in cluster.nodes:
+        ledger = node.path("/var/lib/drcm/trash/testfs.json")
+        wait_until(ledger.exists, 60.0, cluster.logs)
     cluster.b.kill_drcm()
     wait_until(
         lambda: "not heard" in cluster.a.sync("--failover", "--dry-run", check=False).stderr,

@@ -210,9 +210,8 @@ def test_one_dies_then_the_writer_and_those_who_return_keep_what_only_they_had(t
 
 
 def _new(node: Node, before: dict[str, str]) -> dict[str, str]:
-    """Whole files that are in its conflicts since; rsync's lists and drcm's manifests lie beside them."""
-    found = {name: digest for name, digest in conflicts(node).items() if before.get(name) != digest}
-    return {name: digest for name, digest in found.items() if name}
+    """What is in its conflicts since."""
+    return {name: digest for name, digest in conflicts(node).items() if before.get(name) != digest}
 
 
 def test_the_third_ends_the_run_of_a_writer_that_was_replaced(three: Three) -> None:
