@@ -279,19 +279,20 @@ class SetKeeping:
     async def _keep_days(self) -> None:
         """Days are counted by how long a daemon runs here, never by the wall clock (HISTORIES R19)."""
         await asyncio.sleep(FIRST_TIDY_SECONDS)
-        await self._tidy()
+        untidy = await self._tidy([sync_set.name for sync_set in self._own_sets()])
         while True:
             begun = clock.now()
             await asyncio.sleep(COUNT_SECONDS)
             try:
                 if await self._work(days.count, self.paths, clock.now() - begun):
-                    await self._tidy()
+                    untidy = [sync_set.name for sync_set in self._own_sets()]
             except DrcmError as error:
                 log.error("%s", error)
+            untidy = await self._tidy(untidy)
 
-    async def _tidy(self) -> None:
-        for sync_set in self._own_sets():
-            await self.runs.tidy(sync_set.name)
+    async def _tidy(self, names: list[str]) -> list[str]:
+        """Those whose trash could not be looked through: a long run of the set holds its lock."""
+        return [name for name in names if not await self.runs.tidy(name)]
 
     async def _look(self, sync_set: SyncSet) -> None:
         if self.me not in sync_set.nodes:

@@ -63,11 +63,12 @@ class SetRuns:
             log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
             self._problem(ev.Problem(f"set-failed:{name}", complaint))
 
-    async def tidy(self, name: str) -> None:
-        """Let go of trash that is past its days."""
+    async def tidy(self, name: str) -> bool:
+        """Let go of trash that is past its days; False where that must be tried again soon."""
         outcome = await self._programs.run("drcm-sync", name, "--tidy", "-q")
         if outcome.code not in (EXIT_OK, EXIT_WRONG_ROLE):
             log.warning("drcm-sync %s --tidy: %s", name, why_failed(outcome))
+        return outcome.code != EXIT_LOCKED
 
     async def prepare(self, name: str, to: str) -> str:
         """Have the last pass to `to` stand ready; why it does not, or ""."""

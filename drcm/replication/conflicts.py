@@ -11,6 +11,8 @@ from drcm.replication.archive import Place
 from drcm.replication.beginning import HELD_BACK
 from drcm.replication.job import Job
 
+LOCK_SECONDS = 30.0  # for a run of the set to end
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -59,7 +61,7 @@ def forget(job: Job, wanted: str) -> list[str]:
             f"{wanted} is on {node}; this is {job.node}",
             f"On {node}: drcm-sync {name} --conflicts --forget {wanted}",
         )
-    with records.lock(job.paths.sets, name, f"--forget {label}"):
+    with records.lock(job.paths.sets, name, f"--forget {label}", LOCK_SECONDS):
         record = records.current(job.paths.sets, name, job.sync_set.roots, job.node)
         roots = record.roots if record else ()
         found = [trash.find(record, root.path, kept.CONFLICTS, label) for root in roots if record]
