@@ -137,11 +137,13 @@ class SetRuns:
     def _tell_of_conflicts(self, name: str, outcome: Outcome) -> None:
         """What the run found on the other side and never had been sent is kept there: somebody must look."""
         for target in _targets(outcome):
-            kept = target.get("kept") or ()
-            if kept:
-                some = ", ".join(map(str, kept[:5])) + (", ..." if len(kept) > 5 else "")
-                text = f"{len(kept)} files kept on {target.get('node')}, in .drcm/conflicts: {some}"
-                self._problem(ev.Problem(f"conflicts:{name}", text))
+            kept, differ = target.get("kept") or (), target.get("metadata")
+            some = ", ".join(map(str, kept[:5])) + (", ..." if len(kept) > 5 else "")
+            text = f"{len(kept)} files kept on {target.get('node')}, in .drcm/conflicts: {some}"
+            if not kept:
+                text = f"{differ} names on {target.get('node')} had other owners, modes or times"
+            if kept or differ:
+                self._problem(ev.Problem(f"conflicts:{name}", f"{text}. Look: drcm-sync {name} --conflicts"))
 
 
 def why_failed(outcome: Outcome) -> str:

@@ -52,6 +52,7 @@ class Push:
     sent: int = 0
     run: RunId = ""
     kept: tuple[str, ...] = ()
+    metadata: int = 0
 
     def go(self) -> TargetResult:
         """Do it all; raises DrcmError where it did not end well."""
@@ -108,6 +109,7 @@ class Push:
             sent=self.sent,
             seconds=round(seconds, 3),
             kept=self.kept,
+            metadata=self.metadata,
             warnings=seen.warnings,
         )
 
@@ -227,6 +229,7 @@ class Push:
         request = {"generation": self.record.head.id, "run": self.run}
         answer = link.call("commit", self.record.name, request, BEGIN_SECONDS)
         self.kept = tuple(str(name) for name in answer.get("kept", ()))
+        self.metadata = int(answer.get("metadata", 0))
         complete = transitions.complete_run(self.record, self.node, self.run)
         counts = [(path, one.files, one.total_size) for path, one in self.stats.items()]
         self._save(transitions.measured(complete, counts))

@@ -56,6 +56,8 @@ def _show_done(result: SyncResult, target: TargetResult, verbose: bool) -> None:
     if verbose:
         for kind, name in _named(target)[:NAMES_SHOWN]:
             print(f"  {kind} {clean(name)}")
+    if target.metadata and not target.kept:
+        print(f"  {target.metadata} names there had other owners, modes or times: --conflicts tells where")
     if target.kept:
         print(f"  {target.node} held what no run describes; {len(target.kept)} files are kept there:")
         for name in target.kept[:NAMES_SHOWN]:

@@ -37,6 +37,7 @@ class TargetResult:
     rsync_rc: int = 0
     failed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()  # in .drcm/conflicts on that node
+    metadata: int = 0  # names there whose owner, mode or times differed; in the manifest beside `kept`
     warnings: tuple[str, ...] = ()
 
     @property
