@@ -73,8 +73,6 @@ class Stage(World):
                 self.say(name, f"{group}: announcing its addresses")
             case ev.StoreHead(set_name, head):
                 self._tell_of_head(name, set_name, head.id)
-            case ev.ProbeAddresses():
-                self._probe(name, action)
             case ev.Problem():
                 self._alert(name, action)
         super()._perform(name, action)
@@ -84,16 +82,16 @@ class Stage(World):
         if known is None or known.id != new_id:
             self.say(name, f"{set_name}: takes note of generation {new_id}")
 
-    def _probe(self, name: str, action: ev.ProbeAddresses) -> None:
-        """The addresses of a living machine answer, heard or not; that is told once."""
-        peer = self.machines[action.node]
-        held = any(group in action.groups and m.startswith("ip:") for group, m in peer.running)
-        if not held or peer.host_paused or frozenset((name, action.node)) in self.lan_cuts:
-            return
-        if (name, action.node) not in self._probing:
-            self._probing.add((name, action.node))
-            self.say(name, f"{action.node} is silent, but an address of it answers")
-        self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(action.node)))
+    def _answers(self, name: str, probe: ev.ProbeAddresses) -> bool:
+        """That an address answers is told once."""
+        there = super()._answers(name, probe)
+        if there and (name, probe.node) not in self._probing:
+            self._probing.add((name, probe.node))
+            self.say(name, f"{probe.node} is silent, but an address of it answers")
+        return there
+
+    def _on_one_lan(self, a: str, b: str) -> bool:
+        return frozenset((a, b)) not in self.lan_cuts
 
     def _alert(self, name: str, problem: ev.Problem) -> None:
         """As the daemon does: each key is raised once, and resolved where this node had raised it."""

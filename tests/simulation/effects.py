@@ -107,6 +107,9 @@ class Effects:
             case ev.Give(group, set_name, to, op):
                 head = self._new_generation(name, set_name, to, "handover")
                 self._later(name, 0.005, ev.StepDone(group, op, head=head))
+            case ev.ProbeAddresses(node):
+                if self._answers(name, action):
+                    self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(node)))
             case ev.Note(subject, text):
                 self.say(name, f"{subject}: {text}")
             case ev.Problem():
@@ -117,6 +120,15 @@ class Effects:
                 machine.lease = ev.Lease(0.0, 0.0)
             case _:
                 pass
+
+    def _answers(self, name: str, probe: ev.ProbeAddresses) -> bool:
+        """A machine answers on its addresses whether its daemon runs or not."""
+        peer = self.machines[probe.node]
+        held = any(group in probe.groups and m.startswith("ip:") for group, m in peer.running)
+        return held and not peer.host_paused and self._on_one_lan(name, probe.node)
+
+    def _on_one_lan(self, a: str, b: str) -> bool:
+        return not {(a, b), (b, a)} & self.cuts
 
     def _start(self, name: str, action: ev.StartMember) -> None:
         machine, member = self.machines[name], action.member
