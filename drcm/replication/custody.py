@@ -172,7 +172,10 @@ def intend(paths: Paths, sync_set: SyncSet, node: str, to: str) -> Record:
 
 
 def drop_intent(paths: Paths, sync_set: SyncSet, node: str) -> Record:
-    """The hand-over does not happen: this writer goes on."""
+    """The hand-over does not happen: this writer goes on. Whoever holds the lock is not ended for nothing."""
+    noted = records.load(paths.sets, sync_set.name)
+    if noted is not None and not noted.giving:
+        return noted
     with _changing(paths, sync_set, node, "end of the hand-over") as record:
         return records.save(paths.sets, transitions.drop_intent(record))
 

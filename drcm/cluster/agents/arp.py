@@ -58,27 +58,45 @@ async def probe(ip: str, interface: str, timeout: float = PROBE_SECONDS, count: 
 
     `count` probes spread over `timeout` seconds. AgentError where the device can't be used.
     """
+    found = _usable(interface)
+    return await _ask(ip, found, timeout, count, bytes(4)) if found.speaks_arp else None
+
+
+def _usable(interface: str) -> netlink.Link:
     found = netlink.link(netlink.device_of(interface))
     if found is None or not found.up:
         raise AgentError(f"interface {interface}: {'is down' if found else 'does not exist here'}")
-    if not found.speaks_arp:
-        return None
-    try:
-        return await _probe(ip, found, timeout, count)
-    except OSError as error:
-        raise AgentError(f"interface {interface}: can't ask for {ip}: {error}") from error
+    return found
 
 
 async def answers(ip: str, interface: str, timeout: float = 0.1) -> str | None:
-    """The MAC that answers for a silent peer's address: a sign of life (HISTORIES E16)."""
-    return await probe(ip, interface, timeout)
+    """The MAC that answers for a silent peer's address: a sign of life (HISTORIES E16).
+
+    An ordinary question, from this node's own address: several backups ask at the same time, and to each
+    a probe (whose sender is 0.0.0.0) of another would be a conflict, so that nobody ever took over.
+    """
+    found = _usable(interface)
+    return await _ask(ip, found, timeout, PROBES, _own_ip(found)) if found.speaks_arp else None
 
 
-async def _probe(ip: str, link: netlink.Link, timeout: float, count: int) -> str | None:
+def _own_ip(link: netlink.Link) -> bytes:
+    """An IPv4 address of the link; 0.0.0.0 where it has none."""
+    own = (one.ip for one in netlink.addresses() if one.index == link.index and ":" not in one.ip)
+    return socket.inet_aton(next(own, "0.0.0.0"))  # noqa: S104 - no address to listen on
+
+
+async def _ask(ip: str, link: netlink.Link, timeout: float, count: int, sender: bytes) -> str | None:
+    try:
+        return await _probe(ip, link, timeout, count, sender)
+    except OSError as error:
+        raise AgentError(f"interface {link.name}: can't ask for {ip}: {error}") from error
+
+
+async def _probe(ip: str, link: netlink.Link, timeout: float, count: int, sender: bytes) -> str | None:
     if ":" in ip:
         return await neighbour.probe(ip, link, timeout, count)
     target = socket.inet_aton(ip)
-    question = packet(REQUEST, link.mac, bytes(4), NOBODY, target)
+    question = packet(REQUEST, link.mac, sender, NOBODY, target)
     with _open(link) as channel:
         listening = _listen(channel, target, link.mac)
         return await probing.ask(lambda: channel.send(question), listening, timeout, count)

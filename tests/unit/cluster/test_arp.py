@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 import time
 
 import pytest
@@ -54,6 +55,30 @@ def test_nobody_answers_for_a_free_address_and_little_time_is_spent(lan, ip):
     began = time.monotonic()
     assert asyncio.run(arp.probe(ip, "va")) is None
     assert 0.05 < time.monotonic() - began < 0.3
+
+
+ASKING = """
+import asyncio
+from drcm.cluster.agents import arp
+
+async def ask():
+    while True:
+        print(await arp.answers("10.9.0.50", "vb", timeout=0.05), flush=True)
+
+asyncio.run(ask())
+"""
+
+
+def test_several_who_ask_for_a_silent_peers_address_do_not_answer_each_other(lan):
+    """Two backups ask for the dead primary's address at the same time: it is free all the same."""
+    other = lan.there_start(sys.executable, "-c", ASKING)
+    try:
+        assert other.stdout.readline() == b"None\n"
+        assert asyncio.run(arp.answers("10.9.0.50", "va", timeout=0.3)) is None
+        assert asyncio.run(arp.probe("10.9.0.50", "va", timeout=0.3)) is None
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def test_a_silent_peers_address_answers_while_it_lives(lan):
