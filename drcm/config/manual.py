@@ -80,6 +80,7 @@ file system, the name of a docker, podman or lxc container; those written out go
 .Cm OCF_CHECK_LEVEL Ns = Ns 10
 makes its monitor look deeper.
 Its meta-data say how long an action may take.
+An address that an agent brings is watched by drcm itself.
 An agent whose address is on no interface of the node (a cloud's) belongs into
 .Cm [CM_SERVICES] .
 .It Cm systemd:UNIT

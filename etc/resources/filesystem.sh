@@ -7,13 +7,13 @@
 #
 # watch: mount it if it is not mounted; mount it anew if it is stale, that is does not answer or says so.
 # Fails if it has become read-only, warns if it is full. Nothing here waits for a dead server.
+# DRCM_PROBE_SECONDS (10) and DRCM_MOUNT_SECONDS (20; for mount 60) in the environment say how long it may take.
 # A mount point that was empty gets a file that shows when nothing is mounted on it.
 # Exit 0: done, or nothing to do; status: 0 = it is mounted.
 . "$(dirname "$(readlink -f "$0")")/functions.bash"
 set -u
 
 PROBE_SECONDS=${DRCM_PROBE_SECONDS:-10}
-MOUNT_SECONDS=${DRCM_MOUNT_SECONDS:-20}
 MARKER=THIS_FILE_SYSTEM_IS_NOT_MOUNTED
 FULL=98 # per cent
 
@@ -21,6 +21,8 @@ usage() { echo "usage: $me SOURCE TARGET mount|unmount|remount|watch|status" >&2
 
 [ $# -eq 3 ] || usage
 source=$1 target=${2%/} action=$3
+[ "$action" = mount ] && patience=60 || patience=20 # a watch has a minute for all that it does
+MOUNT_SECONDS=${DRCM_MOUNT_SECONDS:-$patience}
 notes=${DRCM_RUN_DIR:-/run/drcm}/filesystems
 note=$notes/${target//\//_}
 
