@@ -6,6 +6,7 @@ Exit codes: 0 done or running, 7 not running, 1 failed (try again), 2 to 6 hard:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,7 @@ class OcfAgent:
         self._limits = limits
         self._stop_seconds = stop_seconds(server)
         self._log = Path(server.log_dir) / "resources" / f"{resource.kind}-{resource.nickname}.log"
-        self._node = node or server.service_name
+        self._node = node or os.uname().nodename
         self._instance = resource.nickname
         given = dict(name.parameters)
         self._check_level = given.pop(CHECK_LEVEL, "0")
