@@ -252,12 +252,6 @@ def test_a_service_that_dies_is_served_again(site: Site) -> None:
     )
 
 
-def test_the_real_cron_read_it(site: Site) -> None:
-    """The job of the crontab ran in a minute that these tests took, on the node that had it then."""
-    ran = [node.path("/srv/minutes") for node in (site.a, site.b)]
-    wait_until(lambda: any(one.exists() and one.stat().st_size for one in ran), 90.0, "cron to run the job")
-
-
 def test_what_this_node_has_is_told(site: Site) -> None:
     """`agents` needs no daemon and no other node; `agents NAME` tells what one takes."""
     told = site.a.console("agents").stdout
