@@ -1,0 +1,150 @@
+"""`make campaign ROUNDS=N SEED=S`: a client works, faults happen, and nothing may be lost.
+
+Each round: some faults at random moments of some seconds, then everything is mended, all copies must agree,
+and what drcm promises of files is checked (campaign_audit). Round k has the seed S + k; its faults are a pure
+function of it. Five rounds share a cluster. The last line is `CAMPAIGN OK ...`; or the story of the round
+that failed, what was found and the command that plays its schedule again, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from drcm.clock import now
+from tests.lab import LabError
+from tests.lab import campaign_heal as heal
+from tests.lab.campaign_audit import Audit, sessions_of
+from tests.lab.campaign_cluster import Cluster, running
+from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, has_clocks, kind_of, schedule
+from tests.lab.campaign_watch import Watch
+
+QUIET_SECONDS = 1.0  # of work before the first fault
+
+
+@dataclass(slots=True)
+class Result:
+    """How one round went."""
+
+    seed: int
+    kind: str
+    faults: tuple[Fault, ...]
+    seconds: float
+    findings: list[str]
+    story: list[tuple[float, str, str]] = field(default_factory=list)
+    operations: int = 0
+    versions: int = 0
+    runs: int = 0
+
+    @property
+    def line(self) -> str:
+        faults = ", ".join(str(fault) for fault in self.faults)
+        counted = f"{self.operations} operations, {self.versions} versions, {self.runs} runs"
+        return f"round {self.seed} ({self.kind}) {self.seconds:.1f} s: {counted}; {faults}"
+
+    def tell(self) -> str:
+        """Faults, the engines' notes and runs in the order of time."""
+        start = self.story[0][0] if self.story else 0.0
+        return "\n".join(f"{moment - start:7.3f} {who:<9} {what}" for moment, who, what in sorted(self.story))
+
+    @property
+    def verdict(self) -> str:
+        """What was found, and how to play it again."""
+        found = [f"FOUND {one}" for one in self.findings]
+        again = f"Again: make campaign ROUNDS=1 SEED={self.seed}"
+        return "\n".join([f"round {self.seed} FAILED ({self.kind}):", *found, again])
+
+
+def play(
+    seeds: Sequence[int], plant: str = "", schedules: Sequence[tuple[Fault, ...]] = ()
+) -> Iterator[Result]:
+    """Play the rounds of these seeds, `schedules` instead of their own; to the first that fails."""
+    given = dict(zip(seeds, schedules, strict=False))
+    for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB):
+        rounds = list(group)
+        with ExitStack() as stack:
+            cluster = stack.enter_context(running(kind_of(rounds[0]), has_clocks(rounds[0]), plant))
+            watch = stack.enter_context(Watch(cluster))
+            faults = Faults(cluster, watch)
+            for seed in rounds:
+                result = _round(seed, faults, given.get(seed) or schedule(seed))
+                yield result
+                if result.findings:
+                    return
+
+
+def _round(seed: int, faults: Faults, planned: tuple[Fault, ...]) -> Result:
+    watch, cluster, started = faults.watch, faults.cluster, now()
+    first, runs = len(watch.story), len(watch.runs)
+    watch.tell("ROUND", f"{seed} begins: {'; '.join(map(str, planned))}")
+    audit = Audit(cluster, watch, faults.emptied)
+    before = _operations(cluster)
+    try:
+        heal.work(cluster)
+        make(faults, planned)
+        heal.mend(faults)
+        watch.tell("ROUND", "all is mended")
+        heal.rest(cluster)
+        heal.agree(faults)
+        watch.tell("ROUND", "all agree")
+        audit.go()
+    except LabError as error:
+        audit.findings += [str(error), *watch.partials]
+    return Result(
+        seed,
+        cluster.kind,
+        planned,
+        now() - started,
+        audit.findings,
+        list(watch.story[first:]),
+        _operations(cluster) - before,
+        audit.versions,
+        len(watch.runs) - runs,
+    )
+
+
+def _operations(cluster: Cluster) -> int:
+    return sum(session.operations for node in cluster.members for session in sessions_of(node))
+
+
+def make(faults: Faults, planned: tuple[Fault, ...]) -> None:
+    """Begin and end each fault at its time."""
+    steps = [(fault.at, 0, number, faults.begin, fault) for number, fault in enumerate(planned)]
+    steps += [
+        (fault.at + fault.seconds, 1, number, faults.end, fault) for number, fault in enumerate(planned)
+    ]
+    start = now() + QUIET_SECONDS
+    for moment, _, _, act, fault in sorted(steps, key=lambda step: step[:3]):
+        time.sleep(max(0.0, start + moment - now()))
+        act(fault)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="campaign", description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", type=int)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--plant", default="", help="a bug that is planted in every node: campaign_plants")
+    parser.add_argument("--verbose", action="store_true", help="tell the story of good rounds, too")
+    arguments = parser.parse_args()
+    count = versions = operations = 0
+    for result in play(range(arguments.seed, arguments.seed + arguments.rounds), arguments.plant):
+        if result.findings or arguments.verbose:
+            print(result.tell(), flush=True)
+        if result.findings:
+            print(result.verdict, flush=True)
+            return 1
+        print(result.line, flush=True)
+        count, versions = count + 1, versions + result.versions
+        operations += result.operations
+    counted = f"{operations} operations, {versions} versions"
+    print(f"CAMPAIGN OK: {count} rounds from seed {arguments.seed}, {counted}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
