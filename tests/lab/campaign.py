@@ -21,7 +21,7 @@ from tests.lab import LabError
 from tests.lab import campaign_heal as heal
 from tests.lab.campaign_audit import Audit, sessions_of
 from tests.lab.campaign_cluster import Cluster, running
-from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, has_clocks, kind_of, schedule
+from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, clock_node, kind_of, schedule
 from tests.lab.campaign_watch import Watch
 
 QUIET_SECONDS = 1.0  # of work before the first fault
@@ -68,7 +68,7 @@ def play(
     for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB):
         rounds = list(group)
         with ExitStack() as stack:
-            cluster = stack.enter_context(running(kind_of(rounds[0]), has_clocks(rounds[0]), plant))
+            cluster = stack.enter_context(running(kind_of(rounds[0]), clock_node(rounds[0]), plant))
             watch = stack.enter_context(Watch(cluster))
             faults = Faults(cluster, watch)
             for seed in rounds:

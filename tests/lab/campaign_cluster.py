@@ -29,7 +29,7 @@ MEMBERS = {"two": 2, "witness": 3, "backup": 3}
 SERVER = """
 [CM_SERVER]
 keep_alive_interval = 0.1
-dead_node_count = 15
+dead_node_count = 20
 boot_wait = 3
 
 [CM_SERVICES]
@@ -92,8 +92,8 @@ class Cluster:
 
 
 @contextmanager
-def running(kind: str, clocks: bool = False, plant: str = "") -> Iterator[Cluster]:
-    """A cluster whose set has begun. `clocks`: they can be stepped. `plant`: see campaign_plants."""
+def running(kind: str, clock: str = "", plant: str = "") -> Iterator[Cluster]:
+    """A cluster whose set has begun. `clock`: the node whose clock can be stepped. `plant`: see campaign_plants."""
     with Lab() as lab:
         cluster = _make(lab, kind)
         if plant:
@@ -102,7 +102,7 @@ def running(kind: str, clocks: bool = False, plant: str = "") -> Iterator[Cluste
             plant_in(cluster, plant)
         lab.power_on()
         for node in cluster.nodes:
-            if clocks:
+            if node.name == clock:
                 node.step_clock(0)
             node.start_drcm(wait=UP_SECONDS)
         wait_until(lambda: status(cluster.nodes[0]).get("nodes"), UP_SECONDS, lambda: logs(cluster))
