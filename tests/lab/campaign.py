@@ -22,6 +22,7 @@ from tests.lab import campaign_heal as heal
 from tests.lab.campaign_audit import Audit, sessions_of
 from tests.lab.campaign_cluster import Cluster, running
 from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, clock_node, kind_of, schedule
+from tests.lab.campaign_plants import faults_of
 from tests.lab.campaign_watch import Watch
 
 QUIET_SECONDS = 1.0  # of work before the first fault
@@ -63,7 +64,7 @@ class Result:
 def play(
     seeds: Sequence[int], plant: str = "", schedules: Sequence[tuple[Fault, ...]] = ()
 ) -> Iterator[Result]:
-    """Play the rounds of these seeds, `schedules` instead of their own; to the first that fails."""
+    """Play the rounds of these seeds, with `schedules` instead of their own; to the first that fails."""
     given = dict(zip(seeds, schedules, strict=False))
     for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB):
         rounds = list(group)
@@ -72,7 +73,7 @@ def play(
             watch = stack.enter_context(Watch(cluster))
             faults = Faults(cluster, watch)
             for seed in rounds:
-                result = _round(seed, faults, given.get(seed) or schedule(seed))
+                result = _round(seed, faults, given.get(seed, schedule(seed)))
                 yield result
                 if result.findings:
                     return
@@ -128,11 +129,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="campaign", description=__doc__.splitlines()[0])
     parser.add_argument("rounds", type=int)
     parser.add_argument("seed", type=int)
-    parser.add_argument("--plant", default="", help="a bug that is planted in every node: campaign_plants")
+    parser.add_argument("--plant", default="", help="a bug, planted in all nodes: campaign_plants.py")
     parser.add_argument("--verbose", action="store_true", help="tell the story of good rounds, too")
     arguments = parser.parse_args()
     count = versions = operations = 0
-    for result in play(range(arguments.seed, arguments.seed + arguments.rounds), arguments.plant):
+    seeds = range(arguments.seed, arguments.seed + arguments.rounds)
+    schedules = [faults_of(arguments.plant) for _ in seeds] if arguments.plant else ()
+    for result in play(seeds, arguments.plant, schedules):
         if result.findings or arguments.verbose:
             print(result.tell(), flush=True)
         if result.findings:

@@ -13,7 +13,7 @@ from drcm.control import ask_local
 from drcm.errors import DrcmError
 from drcm.replication.generation import Record, from_json
 from drcm.state import read_json
-from tests.lab import Lab, Node, make_cluster, wait_until
+from tests.lab import Lab, LabError, Node, make_cluster, wait_until
 from tests.lab.campaign_client import JOURNAL, TREE
 from tests.lab.host import REPOSITORY
 
@@ -93,7 +93,7 @@ class Cluster:
 
 @contextmanager
 def running(kind: str, clock: str = "", plant: str = "") -> Iterator[Cluster]:
-    """A cluster whose set has begun. `clock`: the node whose clock can be stepped. `plant`: see campaign_plants."""
+    """A cluster whose set has begun. `clock`: whose clock can be stepped; `plant`: campaign_plants."""
     with Lab() as lab:
         cluster = _make(lab, kind)
         if plant:
@@ -147,10 +147,11 @@ def the_set(node: Node) -> dict[str, Any]:
 
 def record(node: Node) -> Record | None:
     """The durable record on the node's disk, also while it is off; None where there is none yet."""
+    state = node.variables.get("DRCM_STATE_DIR", "/var/lib/drcm")
     try:
-        value = read_json(node.path(f"/var/lib/drcm/sets/{NAME}.json"))
+        value = read_json(node.path(f"{state}/sets/{NAME}.json"))
         return None if value is None else from_json(value)
-    except (DrcmError, KeyError, ValueError):
+    except (DrcmError, LabError, KeyError, ValueError):
         return None
 
 

@@ -50,6 +50,7 @@ class Host:
         self.cron = cron
         self.boots = 0
         self.services: dict[str, Process] = {}
+        self.variables: dict[str, str] = {}  # of the environment of all its programs
         self.ssh_key = make_key()
         self.host_key = make_key()
         self._machine: Machine | None = None
@@ -146,7 +147,7 @@ class Host:
             base |= {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": CLOCK_FILE, "FAKETIME_NO_CACHE": "1"}
             base |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
             base |= {"PYTHONPATH": str(REPOSITORY / "tests/lab/stepped")}
-        return base | dict(extra or {})
+        return base | self.variables | dict(extra or {})
 
     def run(
         self,
