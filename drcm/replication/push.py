@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from drcm.replication.result import TargetResult
 from drcm.replication.verdict import Verdict, VerdictKind
 
 BEGIN_SECONDS = 300.0  # on an `ahead` tree the gate walks all of it: held-back files, metadata
-VANISHED_TRIES = 2  # a live tree always has files that come and go: once more, then it is good
+VANISHED_TRIES = 2  # on a live tree files come, go and move under way: once more, then it is good
 
 
 @dataclass
@@ -176,14 +176,21 @@ class Push:
         }
 
     def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
+        mentioned: list[rsync.Item] = []  # by any try: the second one sends only what the first did not
         for again in range(VANISHED_TRIES):
-            ended = self._send_once(seen, root, link, attempt + again, deletes)
-            if ended.kind is not Kind.VANISHED:
+            ended = self._send_once(seen, root, link, attempt + again, deletes, mentioned)
+            missed = self._missed(root, mentioned) if ended.good else ()
+            if ended.kind is not Kind.VANISHED and not missed:
                 break
+        if missed:
+            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
+            ended = Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed)
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
 
-    def _send_once(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> Outcome:
+    def _send_once(
+        self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool, mentioned: list[rsync.Item]
+    ) -> Outcome:
         where = (self.record.name, str(seen.index(root)), self.record.head.id, self.run, str(attempt))
         remote = ("drcm-gate", "receive", *where, "--", "rsync")
         transfer = self._rsync_of(seen, root, link, remote)
@@ -195,10 +202,7 @@ class Push:
         )
         report, ended = self._run(transfer, self.job.progress(f"{self.record.name} to {self.node}"))
         self.sent += report.totals.sent
-        missed = self._missed(root, report)
-        if ended.good and missed:
-            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
-            return Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed)
+        mentioned += report.items
         return ended
 
     def _seat_belt(self) -> int | None:
@@ -207,14 +211,14 @@ class Push:
             return None
         return plan.deletions_allowed(self._files_there(), self.job.sync_set)
 
-    def _missed(self, root: Root, report: rsync.Report) -> tuple[str, ...]:
+    def _missed(self, root: Root, mentioned: Collection[rsync.Item]) -> tuple[str, ...]:
         """Planned names that are still at the source, and that the run did not mention (HISTORIES R1)."""
         planned = self.plans[root.path]
-        done = plan.plan_of(report.items)
+        done = plan.plan_of(mentioned)
         if done.created_count + done.changed_count >= planned.created_count + planned.changed_count:
             return ()
-        mentioned = {item.name for item in report.items}
-        names = [name for name in (*planned.created, *planned.changed) if name not in mentioned]
+        known = {item.name for item in mentioned}
+        names = [name for name in (*planned.created, *planned.changed) if name not in known]
         return tuple(name for name in names if os.path.lexists(Path(root.path) / name))
 
     def _verify(self, seen: Seen, link: Link) -> None:

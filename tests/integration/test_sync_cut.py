@@ -189,7 +189,8 @@ def test_a_second_run_of_the_same_set_waits_its_turn(slow: tuple[Node, Node, sub
 
 
 def test_files_that_come_and_go_while_it_runs(world: World) -> None:
-    """Files vanishing under way (24) are looked at again; the run ends well and is committed."""
+    """Files vanishing under way (24) are looked at again; the run ends well and is committed. What the first
+    try has sent counts, though the second does not mention it."""
     alpha, beta = world.nodes.values()
     churn = (
         "i=0; while :; do i=$((i+1)); : > $1/tmp.$i; : > $1/d/tmp.$i; "
@@ -202,7 +203,8 @@ def test_files_that_come_and_go_while_it_runs(world: World) -> None:
     writer = subprocess.Popen(["sh", "-c", churn, "sh", str(alpha.tree)])
     try:
         for _ in range(3):
-            (alpha.tree / "d" / "file0").write_text(str(time.monotonic_ns()))
+            for number in range(100):
+                (alpha.tree / "d" / f"file{number}").write_text(str(time.monotonic_ns()))
             document = json.loads(alpha.sync("testfs", "--json").stdout)
             assert document["exit_code"] == 0, document
     finally:

@@ -26,6 +26,7 @@ from tests.lab.campaign_plants import faults_of
 from tests.lab.campaign_watch import Watch
 
 QUIET_SECONDS = 1.0  # of work before the first fault
+WORK_SECONDS = 4.0  # of work at least
 
 
 @dataclass(slots=True)
@@ -123,6 +124,7 @@ def make(faults: Faults, planned: tuple[Fault, ...]) -> None:
     for moment, _, _, act, fault in sorted(steps, key=lambda step: step[:3]):
         time.sleep(max(0.0, start + moment - now()))
         act(fault)
+    time.sleep(max(0.0, start + WORK_SECONDS - now()))
 
 
 def main() -> int:

@@ -108,7 +108,14 @@ def running(kind: str, clock: str = "", plant: str = "") -> Iterator[Cluster]:
         wait_until(lambda: status(cluster.nodes[0]).get("nodes"), UP_SECONDS, lambda: logs(cluster))
         begun = lambda: cluster.nodes[0].sync(NAME, "--init", check=False).returncode == 0  # noqa: E731
         wait_until(begun, UP_SECONDS, lambda: logs(cluster))
+        wait_until(lambda: _complete(cluster.nodes[0]), UP_SECONDS, lambda: logs(cluster))
         yield cluster
+
+
+def _complete(writer: Node) -> bool:
+    """All others have a whole copy."""
+    targets = the_set(writer).get("targets", [])
+    return bool(targets) and all(one["complete"] for one in targets)
 
 
 def _make(lab: Lab, kind: str) -> Cluster:

@@ -25,6 +25,7 @@ from tests.lab.node import DAEMON
 
 WINDOW_SECONDS = 6.0  # all faults begin within it
 ROUNDS_PER_LAB = 5
+BY_HAND_SECONDS = 8.0
 PROGRAMS = ("bin/drcm-sync", "rsync", "sshd", "drcm-gate", "drcm.cluster.keeper", "campaign_client")
 WHAT = (
     ("power", 5), ("cut", 3), ("one_way", 2), ("loss", 2), ("unplug", 2), ("kill_daemon", 4), ("kill", 6),
@@ -243,7 +244,7 @@ class Faults:
         if node.is_on:
             typed = node.spawn([str(BIN / "drcm-sync"), NAME])
             with contextlib.suppress(TimeoutError):
-                typed.wait(2.0)
+                self.watch.tell(node.name, f"drcm-sync {NAME} by hand: exit {typed.wait(BY_HAND_SECONDS)}")
             self.end_kill_daemon(fault, node)
 
 

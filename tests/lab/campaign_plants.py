@@ -37,7 +37,7 @@ class Plant:
 
 PLANTS = {
     "trash_off": Plant("lost on node2"),
-    "guard_off": Plant("never took it away", ((2.0, 4.0, "unmount", "node1", ""),)),
+    "guard_off": Plant("never took it away", ((1.0, 8.0, "unmount", "node1", ""),)),
     "gate_off": Plant("somebody else changed it", ((1.0, 5.0, "by_hand", "node1", ""),)),
     "flag_cleared": Plant(
         "in the trash|in no tree",

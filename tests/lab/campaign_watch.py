@@ -46,6 +46,7 @@ class Eye:
     log_read: int = 0
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     begun: dict[tuple[str, str, str], float] = field(default_factory=dict)  # generation, peer, run -> before
+    complete: set[tuple[str, str, str]] = field(default_factory=set)
 
 
 class Watch:
@@ -115,13 +116,12 @@ class Watch:
         if not found.is_writer:
             return
         for peer, given in found.given.items():
-            key = (found.head.id, peer, given.begun)
-            if given.begun and key not in eye.begun:
-                eye.begun[key] = eye.looked  # the last look at which it had not begun
+            # Not seen before: it had not begun at the last look.
+            eye.begun.setdefault((found.head.id, peer, given.begun), eye.looked)
             done = (found.head.id, peer, given.complete)
-            before = eye.begun.pop(done, None) if given.complete else None
-            if before is not None:
-                run = Run(eye.node.name, peer, found.head.id, given.complete, before, now())
+            if given.complete and done in eye.begun and done not in eye.complete:
+                eye.complete.add(done)
+                run = Run(eye.node.name, peer, found.head.id, given.complete, eye.begun[done], now())
                 self.runs.append(run)
                 self.tell(eye.node.name, f"run {run.run} to {peer} is complete")
 
