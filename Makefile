@@ -7,14 +7,17 @@ FAST := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation)
 SLOW := $(wildcard tests/lab tests/integration)
 
 SEEDS ?= 0-9999
+ROUNDS ?= 10
+SEED ?= 1000
 
-.PHONY: help ready demo test lint sim bench
+.PHONY: help ready demo test lint sim campaign bench
 
 help:
 	@echo "make demo    two nodes, a power cut, a failover and the way back, live, in two minutes (root)"
 	@echo "make test    lint, types and all tests (root)"
 	@echo "make lint    ruff and mypy"
 	@echo "make sim     seeded lives of clusters of 2 to 7 nodes (SEEDS=0-9999)"
+	@echo "make campaign  faults while a client works; nothing may be lost (ROUNDS=10 SEED=1000, 20 s a round; root)"
 	@echo "make bench   what is measured by hand, a line each"
 
 ready:
@@ -35,6 +38,9 @@ test: lint
 
 sim: ready
 	@$(BIN)/python -m tests.simulation $(SEEDS)
+
+campaign: ready
+	@$(BIN)/python -m tests.lab.campaign $(ROUNDS) $(SEED) $(if $(PLANT),--plant $(PLANT))
 
 bench: ready
 	@for file in $$(grep -l 'python -m bench' bench/*.py); do \

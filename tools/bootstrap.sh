@@ -8,7 +8,8 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # Debian package:what shows that it is there (a program, so that another distribution's package counts too)
 NEEDED="rsync:rsync openssh-server:sshd openssh-client:ssh iproute2:ip nftables:nft iputils-ping:ping
         cron:cron faketime:faketime acl:setfacl attr:setfattr util-linux:nsenter procps:ps
-        resource-agents:ocf-tester network-manager:nmcli dbus:dbus-daemon kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4"
+        resource-agents:ocf-tester network-manager:nmcli dbus:dbus-daemon kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4
+        strace:strace"
 STAMP=.venv/.installed
 
 say() { echo "bootstrap: $*" >&2; }
