@@ -47,7 +47,7 @@ EFFECTS = {
         archive arguments beginning conflicts custody days deciding diary founding gate gatecalls
         gatekept gatereceive job link locks looking manifest mounts movecommand moves openssh past
         pastview places process progress push putback receiving records remote report resolving role
-        roots run sshsetup tidying trash undoing
+        roots run sources sshsetup tidying trash undoing
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

@@ -25,6 +25,7 @@ from drcm.replication.outcome import Kind, Outcome
 from drcm.replication.plan import Plan
 from drcm.replication.progress import Quiet
 from drcm.replication.result import TargetResult
+from drcm.replication.sources import Sources
 from drcm.replication.verdict import Verdict, VerdictKind
 
 BEGIN_SECONDS = 300.0  # on an `ahead` tree the gate walks all of it: held-back files, metadata
@@ -45,6 +46,7 @@ class Push:
     job: Job
     node: str
     record: Record
+    sources: Sources
     lock_fd: int | None = None
     link: Link | None = None  # opened before, by --wait-go
     plans: dict[str, Plan] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class Push:
     def _dry_run(self, seen: Seen, root: Root, link: Link) -> rsync.Report:
         remote = ("drcm-gate", "plan", self.record.name, str(seen.index(root)), "--", "rsync")
         transfer = self._rsync_of(seen, root, link, remote)
-        report, ended = self._run(replace(transfer, dry_run=True), Quiet())
+        report, ended = self._run(root, replace(transfer, dry_run=True), Quiet())
         if ended.kind not in (Kind.GOOD, Kind.VANISHED, Kind.PARTIAL):
             raise _failed(self.node, ended)
         return report
@@ -200,7 +202,7 @@ class Push:
             max_delete=self._seat_belt(),
             backup_dir=f"{rsync.OWN_DIR}/trash/{self.record.head.n}-{self.run}-{attempt}",
         )
-        report, ended = self._run(transfer, self.job.progress(f"{self.record.name} to {self.node}"))
+        report, ended = self._run(root, transfer, self.job.progress(f"{self.record.name} to {self.node}"))
         self.sent += report.totals.sent
         mentioned += report.items
         return ended
@@ -243,7 +245,7 @@ class Push:
     def _rsync_of(self, seen: Seen, root: Root, link: Link, remote: tuple[str, ...]) -> rsync.Transfer:
         server, sync_set = self.job.server(self.node), self.job.sync_set
         return rsync.Transfer(
-            source=root.path,
+            source=".",  # the root that was looked at: `sources` enters it
             target=root.path,
             address=server.address,
             user=server.user,
@@ -255,7 +257,8 @@ class Push:
             fsync=sync_set.fsync,
         )
 
-    def _run(self, transfer: rsync.Transfer, shown: Quiet) -> tuple[rsync.Report, Outcome]:
+    def _run(self, root: Root, transfer: rsync.Transfer, shown: Quiet) -> tuple[rsync.Report, Outcome]:
+        self.sources.enter(root)
         argv = rsync.sender_argv(transfer, process.find_program("rsync"))
         report, lines = rsync.Report(), rsync.Lines()
         keep = () if self.lock_fd is None else (self.lock_fd,)

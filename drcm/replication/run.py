@@ -18,12 +18,13 @@ from drcm.errors import (
     PeerError,
     RoleError,
 )
-from drcm.replication import diary, guards, places, records, roots
+from drcm.replication import diary, records
 from drcm.replication.generation import Record
 from drcm.replication.job import Job
 from drcm.replication.link import Link
 from drcm.replication.push import Push, TransferError
 from drcm.replication.result import SyncResult, TargetResult
+from drcm.replication.sources import Sources
 
 UNREACHABLE = "unreachable"
 LOCK_SECONDS = 2.0  # another run of the same set: this one is due again soon
@@ -44,12 +45,12 @@ def sync(
     """
     started = now()
     lock = records.lock(job.paths.sets, job.sync_set.name, f"drcm-sync to {', '.join(targets)}", LOCK_SECONDS)
-    with nullcontext(None) if job.dry_run else lock as held:
-        record = change(_own_record_noted(job))
+    with nullcontext(None) if job.dry_run else lock as held, Sources() as sources:
+        record = change(_own_record_noted(job, sources))
         results = []
         for node in targets:
             at = wall()
-            push = Push(job, node, record, held.fd if held else None, links.get(node))
+            push = Push(job, node, record, sources, held.fd if held else None, links.get(node))
             record, result = _one(push, heard)
             results.append(result)
             if not job.dry_run:
@@ -58,12 +59,12 @@ def sync(
     return SyncResult(record.name, job.node, record.head.n, job.dry_run, seconds, tuple(results))
 
 
-def _own_record_noted(job: Job) -> Record:
+def _own_record_noted(job: Job, sources: Sources) -> Record:
     """The record, its sources checked; a refusal is in the history too."""
     at = wall()
     try:
         record = own_record(job)
-        check_sources(job, record)
+        sources.look(job, record)
     except DrcmError as error:
         if not job.dry_run:
             refused = TargetResult("", error.exit_code, _class(error), error.what, error.cure)
@@ -97,13 +98,6 @@ def own_record(job: Job) -> Record:
         what = f"{name}: cm.cfg names other directories than the set began with: {differ}"
         raise DrcmError(what, "Put them back, or begin a new set for them", EXIT_CONFIG)
     return record
-
-
-def check_sources(job: Job, record: Record) -> None:
-    """Every root is the one that was recorded, mounted, marked and not empty, and in no forbidden place."""
-    places.check(job.paths, record.name, [root.path for root in record.roots])
-    for root in record.roots:
-        guards.check_source(record, root, roots.inspect(root.path), job.override)
 
 
 def _one(push: Push, heard: frozenset[str] | None) -> tuple[Record, TargetResult]:

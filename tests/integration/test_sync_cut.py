@@ -266,6 +266,32 @@ def test_a_promoted_backup_in_mid_run_is_brought_on(world: World) -> None:
     assert len(target["kept"]) == 1
 
 
+def test_a_root_that_is_unmounted_after_it_was_looked_at(world: World) -> None:
+    """While the first root is sent slowly, an empty directory takes the name of the second: what was looked
+    at is sent, and nothing is deleted on the other node."""
+    world.write_config(f"mirror = {world.second}\n")
+    alpha, beta = world.nodes.values()
+    (alpha.extra_tree / "kept").write_text("k")
+    good(alpha, "--init")
+    good(alpha)
+    world.write_config(f"mirror = {world.second}\nbwlimit = 1000\n")
+    (alpha.tree / "big").write_bytes(os.urandom(SIZE // 4))
+    (alpha.extra_tree / "changed").write_text("c")
+    words = [*alpha.inside(), str(BIN / "drcm-sync"), "testfs", "--json"]
+    running = subprocess.Popen(words, env=alpha.environ, stdout=subprocess.PIPE, text=True)
+    until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")))
+    away = alpha.extra_tree.with_name("away")
+    alpha.extra_tree.rename(away)
+    alpha.extra_tree.mkdir()
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    assert {path.name: path.read_text() for path in beta.extra_tree.iterdir() if path.is_file()} == {
+        "kept": "k",
+        "changed": "c",
+    }
+    assert alpha.sync("testfs").returncode == errors.EXIT_NO_INPUT
+
+
 def test_two_roots_and_a_path_with_a_blank_and_a_quote(world: World) -> None:
     """A mirror and a copy in one set: each by its own rule, both or neither committed."""
     world.write_config(f"copy = {world.second}\n")

@@ -20,7 +20,7 @@ from drcm.clock import now
 from tests.lab import LabError
 from tests.lab import campaign_heal as heal
 from tests.lab.campaign_audit import Audit, sessions_of
-from tests.lab.campaign_cluster import Cluster, running
+from tests.lab.campaign_cluster import Cluster, begin, prepared
 from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, clock_node, kind_of, schedule
 from tests.lab.campaign_plants import faults_of
 from tests.lab.campaign_watch import Watch
@@ -70,8 +70,9 @@ def play(
     for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB):
         rounds = list(group)
         with ExitStack() as stack:
-            cluster = stack.enter_context(running(kind_of(rounds[0]), clock_node(rounds[0]), plant))
+            cluster = stack.enter_context(prepared(kind_of(rounds[0]), plant))
             watch = stack.enter_context(Watch(cluster))
+            begin(cluster, clock_node(rounds[0]))
             faults = Faults(cluster, watch)
             for seed in rounds:
                 result = _round(seed, faults, given.get(seed, schedule(seed)))
@@ -94,9 +95,9 @@ def _round(seed: int, faults: Faults, planned: tuple[Fault, ...]) -> Result:
         heal.rest(cluster)
         heal.agree(faults)
         watch.tell("ROUND", "all agree")
-        audit.go()
     except LabError as error:
-        audit.findings += [str(error), *watch.partials]
+        audit.findings.append(str(error))
+    audit.go()
     return Result(
         seed,
         cluster.kind,

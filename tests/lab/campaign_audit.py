@@ -8,9 +8,9 @@ may replace and remove what it likes: that is its wish, and ends the version on 
    take away on that very disk, is on it still: in the tree, the trash or the conflicts.
 2. **Nobody's last word expires.** A version that the client took away on no disk is in a tree or in
    conflicts: the trash is emptied in time.
-3. **The trash holds only what the client wished away.** What was deleted there, the client had deleted,
-   replaced or renamed, (name, content) by (name, content); what was replaced there, too, or the same content
-   is in a tree still (rsync puts a file aside that it sends again for its time or links anew).
+3. **The trash holds only what the client wished away.** What a run deleted, the client had deleted, replaced
+   or renamed, (name, content) by (name, content); what it replaced, too, or the content is kept in a tree or
+   conflicts (rsync puts a file aside that it sends again for its time, or links anew).
 4. **No partial file** is under its final name, ever, in any tree.
 5. **Nobody else writes on the writer**: the client finds each file as it left it, as long as it runs.
 6. **One history**: of one number one generation started (in a cluster of two without a witness a split may
@@ -69,10 +69,11 @@ class Audit:
         sessions = [one for node in self.cluster.members for one in sessions_of(node)]
         disks = {node.name: read_disk(node) for node in self.cluster.members}
         lived = {name: self._lived_on(name, sessions) for name in disks}
+        kept = set().union(*(one.tree | one.conflicts for one in disks.values()))
         for name, disk in disks.items():
             self._nothing_lost(disk, lived[name], [one for one in sessions if one.node == name])
-            self._trash_is_wished(disk, set().union(*(one.tree for one in disks.values())), sessions)
-        self._last_words(disks, lived, sessions)
+            self._trash_is_wished(disk, kept, sessions)
+        self._last_words(kept, lived, sessions)
         self._trees_are_whole()
         self._nobody_else_wrote(sessions)
         self._one_history()
@@ -115,25 +116,16 @@ class Audit:
         gone = lived.keys() - journal.taken(sessions) - disk.all
         self._found(f"lost on {disk.node}", (f"{one[:12]} {lived[one]}" for one in gone))
 
-    def _last_words(
-        self, disks: dict[str, Disk], lived: dict[str, dict[str, str]], sessions: list[Session]
-    ) -> None:
-        kept = set().union(*(disk.tree | disk.conflicts for disk in disks.values()))
+    def _last_words(self, kept: set[str], lived: dict[str, dict[str, str]], sessions: list[Session]) -> None:
         there = {content: how for one in lived.values() for content, how in one.items()}
         gone = there.keys() - journal.taken(sessions) - kept
         self._found("in no tree and no conflicts", (f"{one[:12]} {there[one]}" for one in gone))
 
-    def _trash_is_wished(self, disk: Disk, in_trees: set[str], sessions: list[Session]) -> None:
-        known = journal.meant(sessions)
-        unwished = disk.trash - journal.taken_pairs(sessions)
-        wrong = [
-            f"{path!r} {content[:12]}{'' if content in known else ' (torn)'}"
-            for path, content in unwished
-            if content != EMPTY
-            and not (content not in known and may_be_torn(path))
-            and ((path, content) in disk.deleted or content not in in_trees)
-        ]
-        self._found(f"in the trash of {disk.node}, but the client never took it away", wrong)
+    def _trash_is_wished(self, disk: Disk, kept: set[str], sessions: list[Session]) -> None:
+        client = Wish(sessions)
+        wrong = [pair for pair in disk.trash if client.is_against(pair, kept, pair in disk.deleted)]
+        shown = (f"{path!r} {content[:12]}{client.how(content)}" for path, content in wrong)
+        self._found(f"in the trash of {disk.node}, but the client never took it away", shown)
 
     def _trees_are_whole(self) -> None:
         for node in self.cluster.members:
@@ -159,9 +151,28 @@ class Audit:
             self.findings.append(f"{what}: {len(found)}: {'; '.join(found[:SHOWN])}{more}")
 
 
-def may_be_torn(path: str) -> bool:
-    """A reader may have seen the middle of a write: such a name is written in place."""
-    return path.startswith(IN_PLACE) or os.path.basename(path).startswith(TEMPORARY)
+class Wish:
+    """What the client had, and what of it it took away, on all nodes."""
+
+    def __init__(self, sessions: list[Session]) -> None:
+        self._known = journal.meant(sessions)
+        self._had = {(held.path, held.content) for one in sessions for held in one.held}
+        self._taken, self._taken_pairs = journal.taken(sessions), journal.taken_pairs(sessions)
+
+    def is_against(self, pair: Pair, kept: set[str], deleted: bool) -> bool:
+        """Whether this (name, content) in the trash is there against the client's wish."""
+        path, content = pair
+        if content == EMPTY or pair in self._taken_pairs:
+            return False
+        if content not in self._known:  # a reader saw the middle of a write in place
+            return not (path.startswith(IN_PLACE) or os.path.basename(path).startswith(TEMPORARY))
+        if deleted and pair in self._had:
+            return True
+        # A name that moved while it was read may have got another's content for the time of one run.
+        return content not in kept and (pair in self._had or content not in self._taken)
+
+    def how(self, content: str) -> str:
+        return "" if content in self._known else " (nobody wrote that)"
 
 
 def sessions_of(node: Node) -> list[Session]:

@@ -92,8 +92,8 @@ class Cluster:
 
 
 @contextmanager
-def running(kind: str, clock: str = "", plant: str = "") -> Iterator[Cluster]:
-    """A cluster whose set has begun. `clock`: whose clock can be stepped; `plant`: campaign_plants."""
+def prepared(kind: str, plant: str = "") -> Iterator[Cluster]:
+    """A cluster that is switched on; no daemon runs yet. `plant`: see campaign_plants."""
     with Lab() as lab:
         cluster = _make(lab, kind)
         if plant:
@@ -101,15 +101,19 @@ def running(kind: str, clock: str = "", plant: str = "") -> Iterator[Cluster]:
 
             plant_in(cluster, plant)
         lab.power_on()
-        for node in cluster.nodes:
-            if node.name == clock:
-                node.step_clock(0)
-            node.start_drcm(wait=UP_SECONDS)
-        wait_until(lambda: status(cluster.nodes[0]).get("nodes"), UP_SECONDS, lambda: logs(cluster))
-        begun = lambda: cluster.nodes[0].sync(NAME, "--init", check=False).returncode == 0  # noqa: E731
-        wait_until(begun, UP_SECONDS, lambda: logs(cluster))
-        wait_until(lambda: _complete(cluster.nodes[0]), UP_SECONDS, lambda: logs(cluster))
         yield cluster
+
+
+def begin(cluster: Cluster, clock: str = "") -> None:
+    """Start the daemons, begin the set, wait until all have a whole copy. `clock`: whose can be stepped."""
+    for node in cluster.nodes:
+        if node.name == clock:
+            node.step_clock(0)
+        node.start_drcm(wait=UP_SECONDS)
+    wait_until(lambda: status(cluster.nodes[0]).get("nodes"), UP_SECONDS, lambda: logs(cluster))
+    begun = lambda: cluster.nodes[0].sync(NAME, "--init", check=False).returncode == 0  # noqa: E731
+    wait_until(begun, UP_SECONDS, lambda: logs(cluster))
+    wait_until(lambda: _complete(cluster.nodes[0]), UP_SECONDS, lambda: logs(cluster))
 
 
 def _complete(writer: Node) -> bool:

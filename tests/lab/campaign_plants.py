@@ -36,12 +36,12 @@ class Plant:
 
 
 PLANTS = {
-    "trash_off": Plant("lost on node2"),
-    "guard_off": Plant("never took it away", ((1.0, 8.0, "unmount", "node1", ""),)),
-    "gate_off": Plant("somebody else changed it", ((1.0, 5.0, "by_hand", "node1", ""),)),
+    "trash_off": Plant("lost on node2", ((14.0, 0.1, "pause_program", "node2", "campaign_client"),)),
+    "guard_off": Plant("never took it away|all copies to agree", ((1.0, 8.0, "unmount", "node1", ""),)),
+    "gate_off": Plant("somebody else changed it", ((3.0, 9.0, "by_hand", "node1", ""),)),
     "flag_cleared": Plant(
-        "in the trash|in no tree",
-        ((1.0, 4.0, "power", "node1", ""), (5.5, 8.0, "no_sshd", "node1", "")),
+        "never took it away|in no tree",
+        ((1.0, 4.0, "power", "node1", ""), (5.1, 25.0, "no_sshd", "node1", "")),
     ),
     "flag_in_tmpfs": Plant(
         "all copies to agree",

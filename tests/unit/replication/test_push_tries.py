@@ -14,6 +14,7 @@ from drcm.replication.outcome import Outcome, judge
 from drcm.replication.plan import Plan
 from drcm.replication.push import Push, TransferError
 from drcm.replication.rsync import Change, Item
+from drcm.replication.sources import Sources
 
 GOOD, VANISHED = 0, 24
 
@@ -35,7 +36,7 @@ def send(tree: Path, *ends: tuple[int, Sequence[str]], planned: Sequence[str]) -
         (tree / name).write_text("x")
     root = Root(str(tree), "mirror", "a" * 32, 0)
     plans = {root.path: Plan(created=tuple(planned), created_count=len(planned))}
-    push = Told(cast(Any, None), "beta", cast(Record, None), plans=plans, ends=list(ends))
+    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), plans=plans, ends=list(ends))
     push._send_root(cast(Any, None), root, cast(Any, None), 1, True)
     return push
 
@@ -62,6 +63,6 @@ def test_a_name_that_is_gone_is_not_missed(tmp_path: Path) -> None:
     """What was planned and deleted since is no fault of the run."""
     root = Root(str(tmp_path), "mirror", "a" * 32, 0)
     plans = {root.path: Plan(created=("gone",), created_count=1)}
-    push = Told(cast(Any, None), "beta", cast(Record, None), plans=plans, ends=[(GOOD, [])])
+    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), plans=plans, ends=[(GOOD, [])])
     push._send_root(cast(Any, None), root, cast(Any, None), 1, True)
     assert push.ends == []

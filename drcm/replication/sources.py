@@ -1,0 +1,59 @@
+"""The roots that a run sends, held open from the moment they were looked at.
+
+A guard says what a path was when it looked. rsync starts later; a disk that was unmounted since, or a mount
+that lies over the root since, would be an empty source, and a mirror would delete everything on the other
+node. So rsync works in the very directory that was looked at, wherever its name leads by then.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from drcm.errors import GuardError
+from drcm.replication import guards, places, roots
+from drcm.replication.generation import Record, Root
+from drcm.replication.job import Job
+
+
+class Sources:
+    """A context manager. For a program with one thread: to enter a root changes its working directory."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}  # path of the root -> descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def look(self, job: Job, record: Record) -> None:
+        """Every root is the one that was recorded, mounted, marked, not empty, and in no forbidden place:
+        else GuardError."""
+        places.check(job.paths, record.name, [root.path for root in record.roots])
+        for root in record.roots:
+            guards.check_source(record, root, roots.inspect(root.path), job.override)
+            self._hold(record.name, root)
+
+    def _hold(self, name: str, root: Root) -> None:
+        """Open what was looked at. Its marker is read once more, through the descriptor."""
+        try:
+            self._open[root.path] = os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            uuid, _ = roots.read_marker(f"/proc/self/fd/{self._open[root.path]}")
+        except OSError:
+            uuid = ""
+        if uuid != root.uuid:
+            raise GuardError(
+                f"{name}: {root.path}: was unmounted, or mounted over, while it was looked at",
+                f"Nothing was changed. Look: findmnt; then drcm-sync {name} --dry-run.",
+            )
+
+    def enter(self, root: Root) -> None:
+        """What is started from now on works in the root that was looked at."""
+        os.fchdir(self._open[root.path])
