@@ -62,7 +62,7 @@ name = {name}
 primary = node1
 backups = {backups}
 mirror = {tree}
-every = 1s
+every = 2s
 bwlimit = 30000
 """
 
