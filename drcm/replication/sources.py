@@ -17,6 +17,13 @@ from drcm.replication.generation import Record, Root
 from drcm.replication.job import Job
 
 
+def check_sources(job: Job, record: Record) -> None:
+    """Every root is the one that was recorded, mounted, marked and not empty, and in no forbidden place."""
+    places.check(job.paths, record.name, [root.path for root in record.roots])
+    for root in record.roots:
+        guards.check_source(record, root, roots.inspect(root.path), job.override)
+
+
 class Sources:
     """A context manager. For a program with one thread: to enter a root changes its working directory."""
 
@@ -34,11 +41,9 @@ class Sources:
         self._open.clear()
 
     def look(self, job: Job, record: Record) -> None:
-        """Every root is the one that was recorded, mounted, marked, not empty, and in no forbidden place:
-        else GuardError."""
-        places.check(job.paths, record.name, [root.path for root in record.roots])
+        """`check_sources`, and hold them open."""
+        check_sources(job, record)
         for root in record.roots:
-            guards.check_source(record, root, roots.inspect(root.path), job.override)
             self._hold(record.name, root)
 
     def _hold(self, name: str, root: Root) -> None:

@@ -24,7 +24,8 @@ from drcm.replication.job import Job
 from drcm.replication.outcome import Kind
 from drcm.replication.putback import PutBack
 from drcm.replication.rootstate import PRIVATE
-from drcm.replication.run import check_sources, own_record
+from drcm.replication.run import own_record
+from drcm.replication.sources import check_sources
 from drcm.replication.trash import Entry
 
 LOCK_SECONDS = 30.0  # runs of a busy set follow one another closely
