@@ -30,7 +30,7 @@ PROGRAMS = ("bin/drcm-sync", "rsync", "sshd", "drcm-gate", "drcm.cluster.keeper"
 WHAT = (
     ("power", 5), ("cut", 3), ("one_way", 2), ("loss", 2), ("unplug", 2), ("kill_daemon", 4), ("kill", 6),
     ("pause", 3), ("pause_program", 2), ("clock", 2), ("unmount", 1), ("empty_disk", 1), ("stop", 2),
-    ("by_hand", 1),
+    ("by_hand", 1), ("move", 2),
 )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def schedule(seed: int) -> tuple[Fault, ...]:
 
 def _fault(dice: random.Random, kinds: list[tuple[str, int]], names: list[str], members: list[str]) -> Fault:
     what = dice.choices([one for one, _ in kinds], [weight for _, weight in kinds])[0]
-    on_copy = what in ("unmount", "empty_disk", "by_hand", "kill")
+    on_copy = what in ("unmount", "empty_disk", "by_hand", "kill", "move")
     node = dice.choice(members if on_copy else names)
     other = dice.choice([name for name in names if name != node])
     amount = dice.uniform(10, 60) if what == "loss" else dice.choice((-86400.0, -3600.0, 30.0, 7200.0, 4e8))
@@ -235,6 +235,15 @@ class Faults:
             process.wait(10.0)
         node.services.pop(DAEMON, None)
         node.start_drcm(wait=0)
+
+    def begin_move(self, fault: Fault, node: Node) -> None:
+        """A person moves what this node holds, and takes no notice of how it goes."""
+        node.spawn([str(BIN / "drcm-sync"), NAME, "--failover", "--yes"])
+
+    def end_move(self, fault: Fault, node: Node) -> None:
+        for one in self.cluster.members:
+            if one.is_on:
+                one.spawn([str(BIN / "drcm-sync"), NAME, "--failback", "--yes"])
 
     def begin_by_hand(self, fault: Fault, node: Node) -> None:
         """No daemon, and a person who types the command all the same."""
