@@ -50,7 +50,7 @@ def test_over_and_home_again(cluster: Cluster) -> None:
         assert cluster.b.read(f"{TREE}/last") == "written just before\n"
         cluster.wait_run(cluster.b)
         wait_until(
-            lambda: _reason(cluster).endswith("drcm-sync --failback brings it home"), 10.0, cluster.logs
+            lambda: _reason(cluster).endswith("drcm-sync --failback brings it home"), 60.0, cluster.logs
         )
         assert cluster.holders() == ["cmnode2"]
         cluster.b.write(f"{TREE}/over there", "there\n")
@@ -85,14 +85,14 @@ def test_a_guard_stops_it_before_the_services_stop(cluster: Cluster) -> None:
         assert cluster.holders() == ["cmnode1"]
     finally:
         marker.with_name("away").rename(marker)
-    wait_until(lambda: role(cluster.a) == "writer", 20.0, cluster.logs)
+    wait_until(lambda: role(cluster.a) == "writer", 60.0, cluster.logs)
 
 
 def test_a_dead_target_is_refused(cluster: Cluster) -> None:
     """Nothing moves to a node that is not heard. (And by now the daemons have looked through the trash.)"""
     for node in cluster.nodes:
         ledger = node.path("/var/lib/drcm/trash/testfs.json")
-        wait_until(ledger.exists, 60.0, cluster.logs)
+        wait_until(ledger.exists, 120.0, cluster.logs)
     cluster.b.kill_drcm()
     wait_until(
         lambda: "not heard" in cluster.a.sync("--failover", "--dry-run", check=False).stderr,
