@@ -186,14 +186,21 @@ def test_the_gate_sends_nothing_else(pair: tuple[Node, Node]) -> None:
 
 
 def test_conflicts_are_listed_brought_back_and_forgotten(pair: tuple[Node, Node]) -> None:
-    """What beta never sent is in the list of alpha, comes back on the writer, and goes only by its id."""
+    """What beta never sent is in the list with the metadata that it had, comes back on the writer, and goes
+    only by its id."""
     alpha, beta = pair
     save(beta, replace(record_of(beta), beyond=True))
+    (beta.tree / "link").unlink()
+    (beta.tree / "changed").chmod(0o640)
     (beta.tree / "stays").write_text("beta's own")
     (beta.tree / "unsent").write_text("unsent")
     assert report(alpha)["verdict"] == "ahead"
     (found,) = told(alpha, "--conflicts")["conflicts"]
     assert (found["node"], found["files"]) == ("beta", 2)
+    place = beta.tree / ".drcm" / "conflicts" / f"{found['id'].split(':')[1]}.manifest"
+    noted = {one["name"]: one["mode"] for one in map(json.loads, place.read_text().splitlines())}
+    assert noted == {"changed": "0640", "stays": "0644", "unsent": "0644"}, "modes before the pass (R24)"
+    assert found["metadata"] == 3
     assert "never sent" in good(alpha, "--conflicts")
     good(alpha, "--undo", found["id"], "unsent")
     assert files(alpha)["unsent"] == "unsent"
@@ -231,17 +238,3 @@ def test_only_the_writer_undoes(pair: tuple[Node, Node]) -> None:
     save(alpha, transitions.hear(record_of(alpha), replace(heard, started=True)))
     assert alpha.sync("testfs", "--undo", run).returncode == errors.EXIT_WRONG_ROLE
     assert (stamp(alpha), stamp(beta)) == before
-
-
-def test_what_metadata_alone_a_pass_changes_is_written_down(pair: tuple[Node, Node]) -> None:
-    """On a tree that is `ahead`: a manifest of the modes and owners that differ, and of no others (R24)."""
-    alpha, beta = pair
-    save(beta, replace(record_of(beta), beyond=True))
-    (beta.tree / "stays").chmod(0o640)
-    (beta.tree / "unsent").write_text("unsent")
-    assert report(alpha)["verdict"] == "ahead"
-    (found,) = told(alpha, "--conflicts")["conflicts"]
-    place = Path(str(beta.tree / ".drcm" / "conflicts" / found["id"].split(":")[1]) + ".manifest")
-    noted = {one["name"]: one["mode"] for one in map(json.loads, place.read_text().splitlines())}
-    assert noted == {"stays": "0640", "unsent": "0644"}
-    assert found["metadata"] == 2

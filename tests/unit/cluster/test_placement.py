@@ -119,6 +119,12 @@ def test_order(copies: dict[str, SetView], released: dict[str, str], order: list
         ({"heads": {"data": HEAD}, "views": {"data": view(1, "5-aa")}}, "behind a whole generation"),
         ({"heads": {"data": HEAD}, "views": {"data": view(1, "4-aa")}}, "behind a whole generation"),
         ({"heads": {"data": HEAD}, "views": {"data": view(1, "4-aa")}, "accepted": {"data"}}, ""),
+        ({"heads": {"data": HEAD}, "views": {"data": view(problem="in doubt: x")}, "accepted": {"data"}}, ""),
+        ({"heads": {"data": HEAD}, "views": {"data": view(problem="in doubt: x")}}, "in doubt: x"),
+        (
+            {"heads": {"data": HEAD}, "views": {"data": view(problem="no tree")}, "accepted": {"data"}},
+            "no tree",
+        ),
         ({"views": {"data": view()}, "beats": {"c": {"heads": {"data": Head(3, "g3", "b")}}}}, "behind"),
     ],
 )
