@@ -24,7 +24,7 @@ from tests.lab import Lab, Node, make_cluster, wait_until
 
 pytestmark = pytest.mark.lab
 
-SETTLE = 180.0  # seconds of a very busy machine; a hand-over takes 5 on an idle one
+SETTLE = 240.0  # seconds of a very busy machine; a hand-over takes 5 on an idle one
 KEYS = "/root/.ssh/authorized_keys"
 CONFIG = f"""
 [CM_SERVER]
