@@ -17,6 +17,7 @@ from drcm.errors import AgentError
 
 SYSTEMD = Path("/run/systemd/system")  # there while systemd runs, and only then
 ASK_SECONDS = 10.0  # systemd answers in milliseconds, or it hangs
+RELOAD_SECONDS = 30.0
 ORDER = "[Unit]\nBefore=drcm-server.service\n"
 UP = {"active", "reloading", "refreshing"}
 GOES_ON = UP | {"activating", "deactivating"}
@@ -33,10 +34,11 @@ class UnitAgent:
         self._order = SYSTEMD / f"{unit}.d" / "50-drcm.conf"
 
     async def start(self) -> None:
-        """`systemctl start` of an active unit does nothing: it is adopted."""
-        if await asyncio.to_thread(self._put_order):
-            await self._systemctl("daemon-reload", timeout=ASK_SECONDS)
+        """`systemctl start` of an active unit does nothing: it is adopted. The order, which only a shutdown
+        needs, comes after it: a daemon-reload takes a second on a large machine."""
         await self._systemctl("start", self.unit, timeout=self._limits.starting())
+        if await asyncio.to_thread(self._put_order):
+            await self._systemctl("daemon-reload", timeout=RELOAD_SECONDS)
 
     async def stop(self) -> None:
         await self._systemctl("stop", self.unit, timeout=self._limits.stopping())

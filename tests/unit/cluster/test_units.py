@@ -82,8 +82,8 @@ def test_a_unit_starts_is_watched_and_stops(site: Site) -> None:
         await agent.stop()
 
     asyncio.run(story())
-    wanted = ["start", "start", "stop", "stop"]
-    assert site.calls() == ["daemon-reload", *(f"{action} nginx.service" for action in wanted)]
+    start, stop = "start nginx.service", "stop nginx.service"
+    assert site.calls() == [start, "daemon-reload", start, stop, stop]
 
 
 @pytest.mark.parametrize("state", ["failed", "inactive", "deactivating"])
