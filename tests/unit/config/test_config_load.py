@@ -138,9 +138,9 @@ def test_a_megabyte_of_good_lines_takes_no_time(tmp_path: Path) -> None:
     path = tmp_path / "cm.cfg"
     path.write_text("[CM_SERVER]\ndead_node_count=20\n" + nodes + sets)
     assert 700_000 < path.stat().st_size < LARGEST
-    begun = time.monotonic()
+    begun = time.process_time()  # a busy machine takes long by the clock
     loaded = load_config(path, host_checks=False)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
     assert loaded.cluster is not None
     assert len(loaded.cluster.sets) == 250
 
