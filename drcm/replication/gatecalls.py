@@ -136,7 +136,8 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
         if not found.may_write:
             raise _refusal(name, found)
         _check_targets(here, tree, request)
-        tidying.need_room(here, tree)
+        if found.kind is not VerdictKind.AHEAD:  # what such a pass replaces is no trash
+            tidying.need_room(here, tree)
         _keep_held_back(here, tree, writer, found)
         tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
         attempt = _note_begin(here, tree, writer, run, found)

@@ -6,9 +6,10 @@ one of the two kinds and a folder's name. It takes no lock. Standard library onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import islice
+from typing import TypeVar
 
 from drcm.errors import EXIT_NO_INPUT, DrcmError
 from drcm.paths import Paths
@@ -21,6 +22,10 @@ from drcm.replication.rsync import Change
 
 FOLDERS_SENT = 2000  # the newest of each kind
 PAGE = 4000  # versions in one answer
+PAGE_BYTES = 1 << 20  # of names, as JSON may have to write them: remote.REPLY_MAX bounds an answer
+ESCAPED = 6  # characters of JSON for one of a name
+
+T = TypeVar("T")
 
 
 def listing(here: Paths, name: str, request: Request) -> Answer:
@@ -55,13 +60,25 @@ def _contents(record: Record, request: Request) -> Answer:
     skip = request.get("skip", 0)
     if not isinstance(skip, int) or skip < 0:
         raise malformed(f"{str(skip)[:80]!r} is no number of versions")
-    page = list(islice(trash.entries(folder), skip, skip + PAGE + 1))
-    answer: Answer = {"entries": [asdict(one) for one in page[:PAGE]], "more": len(page) > PAGE}
+    found, more = _page(islice(trash.entries(folder), skip, None), lambda one: len(one.name))
+    answer: Answer = {"entries": [asdict(one) for one in found], "more": more}
     if not skip:
-        created = list(islice(_created(folder), PAGE + 1))
-        answer |= {"created": created[:PAGE], "created_whole": len(created) <= PAGE}
+        created, others = _page(_created(folder), len)
+        answer |= {"created": created, "created_whole": not others}
         answer["metadata"] = trash.noted(folder)
     return answer
+
+
+def _page(items: Iterable[T], length: Callable[[T], int]) -> tuple[list[T], bool]:
+    """The first of them that fit into one answer, and whether others follow."""
+    page: list[T] = []
+    size = 0
+    for item in items:
+        size += ESCAPED * length(item)
+        if len(page) == PAGE or (page and size > PAGE_BYTES):
+            return page, True
+        page.append(item)
+    return page, False
 
 
 def _created(folder: trash.Folder) -> Iterable[str]:

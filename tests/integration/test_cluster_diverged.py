@@ -74,7 +74,7 @@ def test_it_stops_the_set_and_a_person_mends_it(split: Cluster) -> None:
     wait_until(lambda: _alert_over(a), SETTLE, split.logs)
     a.write(f"{TREE}/later", "x\n")
     split.wait_same()
-    assert settled_facts(a)["sets"][0]["targets"][0]["complete"]
+    wait_until(lambda: settled_facts(a)["sets"][0]["targets"][0]["complete"], SETTLE, split.logs)
     assert hashlib.sha256(b"by cmnode1\n").hexdigest() == contents(b)["both"]
 
 
