@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drcm.errors import DrcmError
-from drcm.replication import kept, rsyncserver
+from drcm.paths import Paths
+from drcm.replication import gatekept, kept, records, rsyncserver, transitions
+from drcm.replication.generation import Root
 
 LABELS = [
     "3-40-1a2b3c4d-1",
@@ -104,3 +106,25 @@ def test_options_of_a_fetch(option: str) -> None:
     argv = ["rsync", "--server", "--sender", "-re.LsfxCIvu", option, ".", "/x/"]
     with pytest.raises(DrcmError):
         rsyncserver.fetch_argv(argv, "/x")
+
+
+def test_a_folder_of_many_long_names_comes_in_pages(tmp_path: Path) -> None:
+    """No answer of the gate is longer than a client reads; the pages together name each version once."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    here = Paths(tmp_path / "cm.cfg", tmp_path / "auth", tmp_path / "state", tmp_path / "run")
+    roots = (Root(str(root), "mirror", "f" * 8, 0),)
+    records.save(here.sets, transitions.initial("t", "u" * 8, "a", roots, "1" * 16), fresh=[str(root)])
+    folder = root / ".drcm" / "trash" / "1-1-00000000-1"
+    folder.mkdir()
+    for number in range(1500):
+        (folder / f"{number:04}-{'x' * 200}").touch()
+    request = {"kind": "trash", "label": folder.name, "root": "0"}
+    names: list[str] = []
+    more, pages = True, 0
+    while more:
+        answer = gatekept.listing(here, "t", {**request, "skip": len(names)})
+        names += [one["name"] for one in answer["entries"]]
+        more, pages = answer["more"], pages + 1
+    assert pages > 1
+    assert names == sorted(path.name for path in folder.iterdir())
