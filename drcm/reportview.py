@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from drcm.alerts.message import span
+from drcm.cluster.stat import failures_text
 
 SCHEMA = 1
 Item = dict[str, Any]
@@ -25,6 +26,7 @@ RESOURCE: Item = {
     "state": "",
     "backup": False,
     "reason": "",
+    "failures": None,
 }
 SET: Item = {
     "name": "",
@@ -191,11 +193,16 @@ def _resources(told: Item) -> Table:
             str(r["home"]),
             str(r["holder"] or "-"),
             _place(r),
-            str(r["state"] or "-"),
+            _state(r),
         )
         for r in told["resources"]
     ]
     return Table("RESOURCES", ("RESOURCE", "HOME", "RUNS ON", "PLACE", "STATE"), rows)
+
+
+def _state(resource: Item) -> str:
+    state, failures = str(resource["state"] or "-"), resource["failures"]
+    return f"{state}, {failures_text(failures)}" if isinstance(failures, Mapping) else state
 
 
 def _place(resource: Item) -> str:

@@ -22,8 +22,8 @@ PURE = {
         faults fence keys lines model ocfmeta policies reading schema settings systemplaces values
     """,
     "drcm.cluster": """
-        care electorate engine events handover holding journey lease lookout membership messages moving orders
-        picture placement roll spec stat
+        care electorate engine events fencing handover holding journey lease lookout membership mending
+        messages moving orders picture placement roll spec stat upkeep
     """,
     "drcm.replication": """
         gaterequest generation guards kept outcome plan result retention rootstate rsync rsyncserver
@@ -35,8 +35,8 @@ EFFECTS = {
     "drcm": "clock console control history logs paths state",
     "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
-        alerting answers client control daemon grants_file keeper lease_file members moveanswers notify
-        pinger programs realtime releasing roll_file scheduler setkeeping setruns triggers wire
+        alerting answers client control daemon fencer grants_file keeper lease_file members moveanswers notify
+        pinger programs realtime releasing roll_file scheduler setkeeping setruns triggers watchdog wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab limits neighbour netlink ocf probing process

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drcm import __version__, clock
 from drcm.cluster import events as ev
 from drcm.cluster import moveanswers, picture
+from drcm.cluster.messages import HoldState
 from drcm.errors import EXIT_NO_PERMISSION, EXIT_USAGE, DrcmError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Answer = dict[str, Any]
 
 
 class Answers:
-    """Answers requests from the daemon's state. Reads only, but for `reload`."""
+    """Answers requests from the daemon's state. What changes something is an event for the engine."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -28,6 +29,7 @@ class Answers:
             "rstats": self._rstats,
             "status": self._status,
             "printcfg": self._printcfg,
+            "cleanup": self._cleanup,
         }
         self._local: dict[str, Callable[[Request], Answer]] = {
             "set": self._set,
@@ -35,6 +37,7 @@ class Answers:
             "promote": self._promote,
             "move": self._move,
             "moves": self._moves,
+            "confirm-stopped": self._confirm_stopped,
         }
 
     async def dispatch(self, request: Request, local: bool) -> Answer:
@@ -166,6 +169,39 @@ class Answers:
         """How far every move from this node is, or how it ended."""
         journeys = self._daemon.engine.care.moving.journeys.values()
         return {**self._who(), "moves": [journey.told() for journey in journeys]}
+
+    def _cleanup(self, request: Request) -> Answer:
+        """`cleanup [KIND:NICKNAME]`: what failed was mended. Forgets only: it starts and stops nothing."""
+        member = str(request.get("resource") or "")
+        if member:
+            self._known_resource(member)
+        self._daemon.feed(ev.Cleanup(member))
+        return {
+            **self._who(),
+            "text": f"{member or 'everything'}: failures, moves and refusals are forgotten",
+        }
+
+    def _confirm_stopped(self, request: Request) -> Answer:
+        """`confirm-stopped KIND:NICKNAME`: a person has seen that what blocks its group is down."""
+        member = str(request.get("resource") or "")
+        self._known_resource(member)
+        held = self._daemon.engine.care.holdings.values()
+        if not any(member in h.errors and h.state is HoldState.BLOCKED for h in held):
+            blocked = [m for h in held if h.state is HoldState.BLOCKED for m in h.errors]
+            cure = (
+                f"Blocked here: {', '.join(blocked) or 'nothing'}. Ask on the node that says so in cm_stat."
+            )
+            raise DrcmError(f"{member}: is not blocked on this node", cure, EXIT_USAGE)
+        self._daemon.feed(ev.ConfirmStopped(member))
+        return {**self._who(), "text": f"{member}: counts as stopped; another node may start it now"}
+
+    def _known_resource(self, member: str) -> None:
+        known = [m for g in self._daemon.engine.spec.groups for m in g.members if not m.startswith("set:")]
+        if member not in known:
+            cure = f"Resources of cm.cfg: {', '.join(dict.fromkeys(known)) or 'none'}"
+            raise DrcmError(
+                f"{member or '(nothing)'}: expected KIND:NICKNAME of a resource", cure, EXIT_USAGE
+            )
 
     def _reload(self, request: Request) -> Answer:
         return {"text": self._daemon.reload()}

@@ -5,35 +5,27 @@ The engine owns one `Care`; it holds the state of the groups and emits the engin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drcm.cluster import events as ev
+from drcm.cluster.fencing import Fencing
 from drcm.cluster.holding import Holding
 from drcm.cluster.lease import Permit
 from drcm.cluster.lookout import Lookout
+from drcm.cluster.mending import Mending
 from drcm.cluster.messages import GroupKey, Head, HoldState
 from drcm.cluster.moving import Moving
 from drcm.cluster.placement import Situation, keeps_in_conflict
 from drcm.cluster.spec import Group
+from drcm.cluster.upkeep import Upkeep
 from drcm.config.model import Quorum
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
-DECLINED_FOR = 60.0  # seconds after a failed start before this node tries again
 ANSWER_FRESH = 4  # intervals: so long an answer to a probe shows that the machine lives
-STUCK_RETRY = 10.0  # seconds between attempts to stop what would not stop
 AGREEMENT_WAIT = 10.0  # seconds for a majority to have a new generation
 WITHDRAWN_FOR = 5  # intervals before a group is claimed again
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """This node does not take a group until `until`."""
-
-    reason: str
-    until: float
 
 
 class Care:
@@ -45,13 +37,15 @@ class Care:
         self.reasons: dict[GroupKey, str] = {}  # the newest decision on each group, in an operator's words
         self._unfit: dict[GroupKey, str] = {}
         self._told: dict[GroupKey, str] = {}  # why it is not taken
-        self._failed: dict[GroupKey, Refusal] = {}
         self._orphaned: dict[GroupKey, float] = {}
         self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
-        self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now))
+        self.upkeep = Upkeep()
+        self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now), self.upkeep)
+        self.mending = Mending(engine, self.moving, self.upkeep)
+        self.fencing = Fencing(engine)
         self.lookout = Lookout(engine)
 
     def adopt(self, keys: tuple[GroupKey, ...], lease_until: float, now: float) -> None:
@@ -72,8 +66,9 @@ class Care:
             elif group != holding.group:
                 self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
         known = {group.key for group in self.engine.spec.groups}
+        self.upkeep.forget_unknown(known)
         tables: list[dict[GroupKey, Any]] = [
-            self.reasons, self._unfit, self._told, self._failed, self._orphaned,
+            self.reasons, self._unfit, self._told, self.mending.refusals, self._orphaned,
         ]  # fmt: skip
         for table in tables:
             for key in [key for key in table if key not in known]:
@@ -88,18 +83,23 @@ class Care:
     def member_started(self, event: ev.MemberStarted, now: float) -> None:
         holding = self.holdings.get(event.group)
         if holding is not None and holding.member_started(event) and event.error:
-            self._give_up(holding, f"{event.member} did not start: {event.error}", now)
+            self.mending.start_failed(
+                holding, event.member, f"{event.member} did not start: {event.error}", now
+            )
 
     def member_stopped(self, event: ev.MemberStopped, now: float) -> None:
         holding = self.holdings.get(event.group)
         if holding is not None and holding.member_stopped(event) and event.error:
             text = f"{event.member} did not stop: {event.error}"
-            self.engine.emit(ev.Note(event.group, text, "error"))
+            if holding.state is HoldState.STARTING and event.member in holding.group.members:
+                self.mending.give_up(holding, text, now)  # so it can't be started again either
+            else:
+                self.engine.emit(ev.Note(event.group, text, "error"))
 
     def member_failed(self, event: ev.MemberFailed, now: float) -> None:
         holding = self.holdings.get(event.group)
         if holding is not None and holding.state in (HoldState.STARTING, HoldState.RUNNING):
-            self._give_up(holding, f"{event.member} failed: {event.reason}", now)
+            self.mending.failed(holding, event.member, f"{event.member} failed: {event.reason}", now)
 
     def step_done(self, event: ev.StepDone, now: float) -> None:
         holding = self.holdings.get(event.group)
@@ -117,12 +117,11 @@ class Care:
         for group in self.engine.spec.groups:
             if group.key not in self.holdings:
                 self._consider(group, situation, now)
+        self.fencing.go_round(now)
         self.lookout.go_round(now)
 
     def declines(self, now: float) -> dict[GroupKey, str]:
-        self._failed = {key: one for key, one in self._failed.items() if one.until > now}
-        failed = {key: one.reason for key, one in self._failed.items()}
-        return self.moving.declines(self.holdings) | self._unfit | failed
+        return self.moving.declines(self.holdings) | self._unfit | self.mending.declines(now)
 
     def lease(self, now: float) -> ev.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""
@@ -142,7 +141,8 @@ class Care:
 
     def wakeups(self, now: float) -> list[float]:
         ends = [h.lease_until for h in self.holdings.values() if h.lease_until > now]
-        return ends + [refusal.until for refusal in self._failed.values()]
+        ends += [refusal.until for refusal in self.mending.refusals.values()]
+        return ends + [h.start_after for h in self.holdings.values() if h.start_after > now]
 
     def lose_everything(self, why: str, now: float) -> None:
         for holding in self.holdings.values():
@@ -170,7 +170,7 @@ class Care:
         self._say(group.key, verdict.reason)
         if engine.leaving_since is not None or now < engine.ledger.silent_until:
             return
-        if group.key in self._failed or now < self._withdrawn.get(group.key, now):
+        if self.mending.refuses(group, now) or now < self._withdrawn.get(group.key, now):
             return
         possible = engine.spec.me in group.candidates and not verdict.decline
         hopeless = engine.court().hopeless(now) if possible and group.key in self._orphaned else ""
@@ -184,6 +184,7 @@ class Care:
         """Another node has it, and nothing is to be decided."""
         if situation.runs_elsewhere(group, now):
             self.moving.succeeded(group.key, now)
+        self.mending.seen_elsewhere(group, now)
         for table in (self._unfit, self._told, self._orphaned, self._waiting):
             table.pop(group.key, None)
         self._say(group.key, f"{holder} holds it")
@@ -225,6 +226,7 @@ class Care:
         self._waiting.pop(group.key, None)
         self._orphaned.pop(group.key, None)
         self.moving.returned(group.key, now)
+        self.mending.taken(group.key)
         self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
         return holding
 
@@ -291,15 +293,13 @@ class Care:
         self.engine.emit(ev.Note(holding.group.key, f"releasing at once: {why}", "error"))
         holding.begin_stop(now, why, urgent=True)
 
-    def _give_up(self, holding: Holding, why: str, now: float) -> None:
-        """It can't run here: stop the rest of the group, and let another node have it."""
-        self.engine.emit(ev.Note(holding.group.key, why, "error"))
-        self.engine.emit(ev.Problem(f"resource-failed:{holding.group.key}", why))
-        holding.begin_stop(now, why, decline=why)
-
     def _drive_up(self, holding: Holding, now: float) -> None:
         if holding.state is HoldState.CLAIMING:
+            if why := self.fencing.comes_first(holding.group, now):
+                self._say(holding.group.key, why)
+                return
             holding.enter(HoldState.STARTING, now)
+            self.upkeep.held_by(holding.group.key, self.engine.spec.me, now)
         if holding.state is HoldState.STARTING:
             self._drive_start(holding, now)
         if holding.state is HoldState.RUNNING:
@@ -314,25 +314,33 @@ class Care:
         def known(name: str) -> Head | None:
             return engine.situation().newest_head(name, now)
 
-        engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted))
-        if holding.next_to_start() is None:
+        if holding.waits_for_kinds(self.holdings.values(), HoldState.STARTING, now):
+            return
+        engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now))
+        if holding.is_up:
             self._now_running(holding, now)
-        elif not holding.pending and now - holding.since > AGREEMENT_WAIT:
-            self._give_up(holding, "no majority has the new generation durably", now)
+        elif holding.waits_for_agreement and now - holding.since > AGREEMENT_WAIT:
+            self.mending.give_up(holding, "no majority has the new generation durably", now)
 
     def _now_running(self, holding: Holding, now: float) -> None:
         group, me = holding.group, self.engine.spec.me
         holding.enter(HoldState.RUNNING, now)
+        holding.ran = True
+        self.upkeep.running_here(group.key, now)
         self.engine.accepted.difference_update(group.sets)
         self._say(group.key, f"running: {holding.reason}")
         self.engine.emit(ev.Note(group.key, f"running: {holding.reason}"))
         self.engine.emit(ev.Problem(f"resource-failed:{group.key}", f"{group.key} runs on {me}", over=True))
+        self.engine.emit(ev.Problem(f"stopped:{group.key}", f"{group.key} runs on {me}", over=True))
         if me != group.home:
             text = f"{group.key} runs on {me} in place of {group.home}: {holding.reason}"
             self.engine.emit(ev.Problem(f"failed-over:{group.key}", text))
 
     def _drive_running(self, holding: Holding, now: float) -> None:
         self._go_alone(holding, now)
+        if holding.handover is None and holding.broken:
+            self.mending.take_up_again(holding, now)
+            return
         if holding.handover is None:
             self.moving.consider(holding, now)
         if holding.handover is not None:
@@ -362,7 +370,9 @@ class Care:
         if permit is not None and not permit.allows(now) and not holding.urgent:
             holding.hurry()
         if holding.state is HoldState.BLOCKED:
-            self._retry_stop(holding, now)
+            self.mending.retry_stop(holding, now)
+        if holding.waits_for_kinds(self.holdings.values(), HoldState.STOPPING, now):
+            return
         handover = holding.handover
         keep_sets = handover is not None and not holding.urgent
         self.engine.emit(*holding.stop_next(self.engine.new_op, keep_sets))
@@ -371,20 +381,7 @@ class Care:
         elif holding.is_down:
             self._finish(holding, now, f"released: {holding.stop_reason}")
         elif holding.is_stuck and holding.state is not HoldState.BLOCKED:
-            self._blocked(holding, now)
-
-    def _blocked(self, holding: Holding, now: float) -> None:
-        key = holding.group.key
-        what = "; ".join(f"{member}: {error}" for member, error in holding.errors.items())
-        holding.enter(HoldState.BLOCKED, now)
-        self._say(key, f"BLOCKED: {what}")
-        self.engine.emit(ev.Note(key, f"BLOCKED, nobody may start it: {what}", "error"))
-        self.engine.emit(ev.Problem(f"resource-failed:{key}", f"could not be stopped: {what}"))
-
-    def _retry_stop(self, holding: Holding, now: float) -> None:
-        if now - holding.since >= STUCK_RETRY:
-            holding.errors.clear()
-            holding.enter(HoldState.BLOCKED, now)
+            self.mending.blocked(holding, now)
 
     def _finish(self, holding: Holding, now: float, text: str) -> None:
         """Nothing of it runs here: the others may have it."""
@@ -392,8 +389,9 @@ class Care:
         del self.holdings[key]
         self._contested.pop(key, None)
         self.engine.release(key, holding.release_to, now)
+        self.moving.calm(key, text)
         if holding.decline:
-            self._failed[key] = Refusal(holding.decline, now + DECLINED_FOR)
+            self.mending.refuse(holding, now)
         self.engine.emit(ev.Note(key, text), ev.Problem(f"failed-over:{key}", text, over=True))
 
     def _say(self, key: GroupKey, reason: str) -> None:

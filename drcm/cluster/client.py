@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 from drcm.cluster.stat import cm_stat_text, rstats_text
 from drcm.config.load import require_config
 from drcm.config.model import Cluster, Node
-from drcm.control import TIMEOUT, Answer, ask_all, ask_remote
+from drcm.control import TIMEOUT, Answer, ask_all, ask_local, ask_remote
 from drcm.errors import EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, DrcmError, PeerError
 from drcm.paths import Paths
 
@@ -36,6 +36,8 @@ cm_stat        the state of the cluster: members, resources, health
 rstats [NODE]  what each node runs, one line a resource, for scripts
 ping [NODE]    ask every node, or one, for a sign of life (-cN: N times)
 agents [NAME]  what this node has for the script column of cm.cfg; parameters of one agent
+cleanup [KIND:NICKNAME]        it was mended: forget its failures, moves and refusals, on every node
+confirm-stopped KIND:NICKNAME  it could not be stopped here, and is down now: others may start it
 printcfg       every setting of cm.cfg as it is understood here (-nNODE: there)
 help           this text
 exit, quit     leave the prompt (so does Ctrl-D)
@@ -73,6 +75,8 @@ class Client:
             "ping": self._ping,
             "printcfg": self._printcfg,
             "agents": self._agents,
+            "cleanup": self._cleanup,
+            "confirm-stopped": self._confirm_stopped,
             "help": self._help,
         }
 
@@ -129,6 +133,19 @@ class Client:
         self._print(text)
         return EXIT_OK
 
+    def _cleanup(self, resource: str, _count: int) -> int:
+        """Each node has its own memory of what failed: all are asked."""
+        answers = self._ask(self._cluster.voters, "cleanup", resource=resource)
+        for name, answer in answers.items():
+            self._print(f"{name}: {answer['text'] if isinstance(answer, dict) else answer.what}\n")
+        return _code(all(isinstance(answer, dict) for answer in answers.values()))
+
+    def _confirm_stopped(self, resource: str, _count: int) -> int:
+        """Only on the node that could not stop it, by root: somebody must have looked."""
+        answer = ask_local(self._paths.socket, {"op": "confirm-stopped", "resource": resource})
+        self._print(f"{answer['text']}\n")
+        return EXIT_OK
+
     def _agents(self, name: str, _count: int) -> int:
         """Of this node alone: what lies on its disk. No daemon is asked."""
         from drcm.cluster.agents import catalogue
@@ -140,9 +157,9 @@ class Client:
         self._print(HELP)
         return EXIT_OK
 
-    def _ask(self, nodes: Sequence[Node], op: str) -> dict[str, Answer | PeerError]:
+    def _ask(self, nodes: Sequence[Node], op: str, **more: str) -> dict[str, Answer | PeerError]:
         addresses = {node.name: self._address(node) for node in nodes}
-        return ask_all(addresses, self._context, {"op": op}, TIMEOUT)
+        return ask_all(addresses, self._context, {"op": op, **more}, TIMEOUT)
 
     def _address(self, node: Node) -> tuple[str, int]:
         return node.keep_alive_ip, self._cluster.server.tcpport

@@ -29,6 +29,7 @@ examples:
   drcm-server --client --command=cm_stat     the state of the cluster
   drcm-server --client --command=rstats -ncmnode2
   drcm-server --client --command=ping -ncmnode2 -c5
+  drcm-server --client --command="cleanup service:web"    it was mended: its failures are forgotten
   drcm-server --client --command="agents IPaddr2"    what can run a resource here, and its parameters
 
 exit codes: 0 good, 1 failed (--check-config: errors), 2 usage (--check-config: warnings only, or a
@@ -121,7 +122,10 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
 
 def _add_client(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--command", metavar="C", default="", help="cm_stat, rstats, ping, printcfg, agents or help"
+        "--command",
+        metavar="C",
+        default="",
+        help="cm_stat, rstats, ping, printcfg, agents, cleanup, confirm-stopped or help",
     )
     group.add_argument(
         "-n", dest="node", metavar="NODE", default="", help="nodename, hostname, keep alive IP or localhost"

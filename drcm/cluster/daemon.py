@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from drcm import __version__, clock, logs
 from drcm.cluster import events as ev
-from drcm.cluster import roll_file
+from drcm.cluster import roll_file, watchdog
 from drcm.cluster.alerting import Alerting
 from drcm.cluster.answers import Answers
 from drcm.cluster.engine import Engine
@@ -36,6 +36,7 @@ from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
 from drcm.cluster.transport.keys import load as load_keys
 from drcm.cluster.wire import Wire
+from drcm.config.fence import parse_fence
 from drcm.config.hostchecks import this_host
 from drcm.config.load import require_config
 from drcm.config.model import Address, Cluster, Node
@@ -118,6 +119,7 @@ class Daemon:
 
     async def _serve(self) -> None:
         """Everything that may come a little later: it must not delay the first beat (HISTORIES E8)."""
+        watchdog.configure(self.paths.run, self.me.watchdog)
         ensure_keeper(self.paths.run)
         from drcm.cluster.control import ControlServer
         from drcm.cluster.scheduler import SetScheduler
@@ -191,6 +193,7 @@ class Daemon:
             ev.Lease: self._keep_lease,
             ev.Announce: lambda action: self.members.announce(action.group),
             ev.ProbeAddresses: self._probe,
+            ev.Fence: self._fence,
             ev.Note: self._note,
             ev.Problem: self.alerting.problem,
             ev.Left: lambda action: self._left.set(),
@@ -241,6 +244,20 @@ class Daemon:
             self.members.nobody_answers(address.ip)
         except DrcmError as error:
             log.debug("probing %s: %s", address.ip, error)
+
+    def _fence(self, action: ev.Fence) -> None:
+        self._background.add(task := self._loop.create_task(self._fence_node(action)))
+        task.add_done_callback(self._background.discard)
+
+    async def _fence_node(self, action: ev.Fence) -> None:
+        from drcm.cluster.fencer import fence
+
+        error = ""
+        try:
+            await fence(parse_fence(self.cluster.node(action.node).fence_command), action.node)
+        except (DrcmError, ValueError, KeyError) as problem:  # the node or its command may just be gone
+            error = str(problem)
+        self.feed(ev.Fenced(action.node, action.op, error))
 
     def _note(self, action: ev.Note) -> None:
         log.log(LEVELS[action.level], "%s: %s", action.subject, action.text, extra={"always": True})
@@ -305,6 +322,7 @@ class Daemon:
             return f"not taken, the old one stays: {faults}"
         self.cluster, self.me = cluster, me
         self.members.cluster, self.members.node = self.cluster, self.me
+        watchdog.configure(self.paths.run, self.me.watchdog)
         self.sets.reconfigure(self.cluster)
         spec = build_spec(self.cluster, self.me.name)
         self.wire.reconfigure(self.cluster)

@@ -129,6 +129,29 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmStopped:
+    """A person has seen that a blocked member is down."""
+
+    member: MemberKey
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """A person has mended what failed: failures, moves and refusals of a member's group are forgotten."""
+
+    member: MemberKey = ""  # "" = of every group
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A Fence came to its end; without an `error` the node is surely down."""
+
+    node: str
+    op: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The operator stops this daemon: hand over, stop, release."""
 
@@ -155,6 +178,9 @@ Event = (
     | RollStored
     | AcceptLoss
     | Move
+    | ConfirmStopped
+    | Cleanup
+    | Fenced
     | Leave
     | Reconfigured
 )
@@ -298,6 +324,14 @@ class ProbeAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Run the node's fence command; answered by Fenced."""
+
+    node: str
+    op: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line for the log and for --explain: what was decided about `subject`, and why."""
 
@@ -337,6 +371,7 @@ Action = (
     | Lease
     | Announce
     | ProbeAddresses
+    | Fence
     | Note
     | Problem
     | Left

@@ -60,6 +60,7 @@ class Handover:
     slow: bool = False  # a bulk pass took long: another round
     given: dict[str, Head] = field(default_factory=dict)
     error: str = ""
+    decline: str = ""  # it goes because it failed here: what the others are told
 
     def next_action(self, ops: Callable[[], int]) -> list[Action]:
         """What to do now in this step; empty while something is under way or the engine must act."""

@@ -10,8 +10,9 @@ lease is over everything is stopped at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from drcm.cluster.events import (
     Action,
@@ -25,7 +26,11 @@ from drcm.cluster.events import (
 from drcm.cluster.handover import Handover
 from drcm.cluster.messages import Head, HoldState
 from drcm.cluster.spec import Group, MemberKey
+from drcm.config.binding import START_ORDER
+from drcm.config.model import Kind
 
+ORDER_WAIT = 10.0  # seconds for which groups on one node wait for each other's kinds
+PROGRAMS = ("service", "application", "cron")
 Ops = Callable[[], int]  # a new operation number
 
 
@@ -51,6 +56,10 @@ class Holding:
     lease_until: float = 0.0
     adopted: bool = False  # a former daemon's: what is not started yet may run all the same
     handed: bool = False  # its former holder has said that it let go
+    ran: bool = False  # it was all up once
+    bouncing: list[MemberKey] = field(default_factory=list)  # yet to be stopped for a restart, in this order
+    start_after: float = 0.0  # nothing is started before
+    broken: dict[MemberKey, str] = field(default_factory=dict)  # failed while it was being handed over
 
     def enter(self, state: HoldState, now: float) -> None:
         self.state, self.since = state, now
@@ -63,9 +72,14 @@ class Holding:
         known: Callable[[str], Head | None],
         agreed: Callable[[str, Head], bool],
         accepted: Container[str] = (),
+        now: float = inf,
     ) -> list[Action]:
         """The next step of starting; empty while one is under way or a majority has yet to agree."""
         if self.pending:
+            return []
+        if self.bouncing:
+            return [self._stop_member(self.bouncing.pop(0), ops, urgent=False)]
+        if now < self.start_after:
             return []
         member = self.next_to_start()
         while member is not None and _is_unbegun_set(member, known):
@@ -85,6 +99,38 @@ class Holding:
     def next_to_start(self) -> MemberKey | None:
         return next((m for m in self.group.members if m not in self.started), None)
 
+    @property
+    def is_up(self) -> bool:
+        return self.next_to_start() is None and not self.pending and not self.bouncing
+
+    @property
+    def waits_for_agreement(self) -> bool:
+        """A set's record is durable here; a majority has yet to say that it knows."""
+        member = self.next_to_start()
+        return member is not None and not self.pending and member.removeprefix("set:") in self.opened
+
+    def waits_for_kinds(self, here: Iterable[Holding], state: HoldState, now: float) -> bool:
+        """Does another group on this node, starting or stopping (`state`) too, come first by its kind?
+
+        Rule 6 between groups that nothing binds: only for ORDER_WAIT, as an address must not wait for the
+        mount of a dead server. Sets are in no order with other groups' members.
+        """
+        mine = self._place(state)
+        if mine is None or self.urgent or self.handover or now - self.since > ORDER_WAIT:
+            return False
+        before = (HoldState.CLAIMING, state) if state is HoldState.STARTING else (state,)
+        others = (other._place(state) for other in here if other.state in before)
+        return any(place is not None and place < mine for place in others)
+
+    def _place(self, state: HoldState) -> int | None:
+        """By its kind, the place of what starts (or stops) next, lowest first."""
+        starting = state is HoldState.STARTING
+        member = self.next_to_start() if starting else next(iter(self.started[::-1]), None)
+        if member is None or member.startswith("set:"):
+            return None
+        place = START_ORDER[Kind(member.partition(":")[0])]
+        return place if starting else -place
+
     def set_opened(self, event: SetOpened) -> bool:
         """A set's record is durable; True where the operation was still wanted."""
         member = f"set:{event.name}"
@@ -99,9 +145,31 @@ class Holding:
         if self.pending.get(event.member) != event.op:
             return False
         del self.pending[event.member]
-        if not event.error:
-            self.started.append(event.member)
+        self.started.append(event.member)  # after an error too: half of it may be up, so it must be stopped
         return True
+
+    # --- restarting in its place ----------------------------------------------------------------
+
+    def restart(self, member: MemberKey, not_before: float, now: float) -> None:
+        """Stop `member` and what needs it, and start them again, but not before `not_before`."""
+        down = {member, *self._needing(member)}
+        self.bouncing = [m for m in reversed(self.group.members) if m in down and m in self.started]
+        self.start_after = not_before
+        self.enter(HoldState.STARTING, now)
+
+    def _needing(self, member: MemberKey) -> set[MemberKey]:
+        """What can't go on without it: by `depends`; programs may have files open on a file system."""
+        found: set[MemberKey] = set()
+        if member.startswith("filesystem:"):
+            after = self.group.members[self.group.members.index(member) + 1 :]
+            found = {m for m in after if m.partition(":")[0] in PROGRAMS}
+        todo = [member, *found]
+        while todo:
+            need = todo.pop()
+            more = {m for m, needed in self.group.needs if needed == need} - found
+            found |= more
+            todo += more
+        return found - {member}
 
     # --- stopping -----------------------------------------------------------------------------
 
@@ -121,6 +189,7 @@ class Holding:
         up = {member for member in maybe_up if member.partition(":")[0] not in keep}
         self.started = sorted(up, key=lambda member: order.get(member, len(order)))
         self.pending.clear()
+        self.bouncing.clear()
         self.stop_reason, self.release_to, self.decline = reason, to, decline
         self.urgent, self.handover = urgent, None
         self.enter(HoldState.STOPPING, now)
@@ -129,12 +198,10 @@ class Holding:
         """cm.cfg changed: what is no longer in the group is stopped, what is new in it is started."""
         up = dict.fromkeys((*self.started, *self.pending))  # what is just starting may come up yet
         gone = [m for m in up if m not in group.members]
+        self.bouncing = [m for m in self.bouncing if m in group.members]
         self.started += [m for m in gone if m not in self.started]
         self.group = group
-        actions: list[Action] = []
-        for member in gone:
-            self.pending[member] = op = ops()
-            actions.append(StopMember(group.key, member, op, urgent=False))
+        actions: list[Action] = [self._stop_member(member, ops, urgent=False) for member in gone]
         if self.state is HoldState.RUNNING and self.handover is None:
             self.enter(HoldState.STARTING, now)
         return actions
@@ -154,11 +221,18 @@ class Holding:
             return []
         left = [m for m in self.started if m not in self.errors and not (keep_sets and m.startswith("set:"))]
         chosen = left[::-1] if self.urgent else left[-1:]
-        actions: list[Action] = []
-        for member in chosen:
-            self.pending[member] = op = ops()
-            actions.append(StopMember(self.group.key, member, op, self.urgent))
-        return actions
+        return [self._stop_member(member, ops, self.urgent) for member in chosen]
+
+    def _stop_member(self, member: MemberKey, ops: Ops, urgent: bool) -> StopMember:
+        self.pending[member] = op = ops()
+        return StopMember(self.group.key, member, op, urgent)
+
+    def is_stopped(self, member: MemberKey) -> bool:
+        """A person says that what could not be stopped is down. True where it was one of those."""
+        if self.errors.pop(member, None) is None:
+            return False
+        self.started.remove(member)
+        return True
 
     def member_stopped(self, event: MemberStopped) -> bool:
         """True where the operation was still wanted."""

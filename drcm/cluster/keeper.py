@@ -20,6 +20,7 @@ from pathlib import Path
 from drcm import clock
 from drcm.cluster.lease_file import LeaseReader
 from drcm.cluster.releasing import Releasing
+from drcm.cluster.watchdog import Watchdog
 
 LONGEST_SLEEP = 0.1  # seconds: a lease begins unseen for at most this
 IDLE_SECONDS = 60.0  # nothing held and no daemon: then it ends by itself
@@ -32,6 +33,7 @@ class Keeper:
     def __init__(self, run_dir: Path) -> None:
         self._reader = LeaseReader(run_dir / "lease")
         self._releasing = Releasing(run_dir / "keeper.json")
+        self._watchdog = Watchdog(run_dir)
         self._done = {"address": 0.0, "rest": 0.0}  # phase -> the deadline already dealt with
         self._needed_at = clock.now()
 
@@ -43,10 +45,14 @@ class Keeper:
                 self._done[phase] = deadline
                 self._releasing.begin([r for r in self._reader.held() if r.get("phase") == phase])
         self._releasing.attend()
+        self._watchdog.tick(healthy=not self._releasing.stuck)
         pending = [d for phase, d in deadlines.items() if d and self._done[phase] != d]
         if pending or self._releasing.busy or _alive(lease.pid):
             self._needed_at = clock.now()
         return max(0.0, min([LONGEST_SLEEP, *(d - clock.now() for d in pending)]))
+
+    def close(self) -> None:
+        self._watchdog.close()
 
     @property
     def idle(self) -> bool:
@@ -104,6 +110,7 @@ def main() -> int:
     keeper = Keeper(run_dir)
     while not keeper.idle:
         time.sleep(keeper.tick())
+    keeper.close()
     return 0
 
 

@@ -12,6 +12,7 @@ from drcm.cluster.journey import Journey
 from drcm.cluster.messages import GroupKey, HoldState
 from drcm.cluster.placement import AWAY, IN_DOUBT, declined
 from drcm.cluster.spec import Group
+from drcm.cluster.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class Moving:
     """The hand-overs of one node. `stop(holding, now)` carries on with stopping."""
 
-    def __init__(self, engine: Engine, stop: Callable[[Holding, float], None]) -> None:
+    def __init__(self, engine: Engine, stop: Callable[[Holding, float], None], upkeep: Upkeep) -> None:
         self.engine = engine
+        self._upkeep = upkeep
+        self._flapping: set[GroupKey] = set()
         self._stop = stop
         self._failures: dict[GroupKey, tuple[int, float]] = {}  # how many in a row, no attempt before
         self._ordered: dict[GroupKey, str] = {}  # by an operator, not yet begun: to whom
@@ -42,6 +45,10 @@ class Moving:
         if key in self.journeys:
             self.journeys[key].arrive(now)
 
+    def forget(self, key: GroupKey) -> None:
+        """An operator's cleanup: no attempt has failed."""
+        self._failures.pop(key, None)
+
     def returned(self, key: GroupKey, now: float) -> None:
         """This node claims it: nothing of an operator's move is left."""
         self.away.pop(key, None)
@@ -57,14 +64,44 @@ class Moving:
         if engine.leaving_since is not None:
             self._hand_over_leaving(holding, now)
         elif ordered:
-            self._begin(holding, ordered, "an operator moves it", now)
+            self.begin(holding, ordered, "an operator moves it", now)
             if group.home == engine.spec.me and engine.spec.failback:
                 self.away[group.key] = f"{AWAY}{ordered}: drcm-sync --failback brings it home"
         elif engine.spec.failback and group.home != engine.spec.me and now >= not_before:
-            waiting = self._home_not_ready(group, now)
+            waiting = self._flaps(group, now) or self._home_not_ready(group, now)
             holding.outlook = waiting or "going home"
             if not waiting:
-                self._begin(holding, group.home, "its home is back", now)
+                self.begin(holding, group.home, "its home is back", now)
+
+    def _flaps(self, group: Group, now: float) -> str:
+        """Why it stays where it is: it moved too often. Told once, and when that is over."""
+        until = self._upkeep.stays_until(group.key, self.engine.spec.flap_limit, now)
+        if until <= now:
+            self.calm(group.key, f"{group.key} may move again")
+            return ""
+        if group.key not in self._flapping:
+            self._flapping.add(group.key)
+            times = len(self._upkeep.moves(group.key, now))
+            text = (
+                f"{group.key} moved {times} times within an hour: it stays on {self.engine.spec.me} for "
+                f"{(until - now) / 60:.0f} min, or until its 'cleanup'"
+            )
+            self.engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"flapping:{group.key}", text))
+        return f"moved too often: stays for {(until - now) / 60:.0f} min"
+
+    def calm(self, key: GroupKey, text: str) -> None:
+        """It does not flap, or is no longer this node's."""
+        if key in self._flapping:
+            self._flapping.discard(key)
+            self.engine.emit(ev.Problem(f"flapping:{key}", text, over=True))
+
+    def may_try(self, key: GroupKey, now: float) -> bool:
+        """Long enough since the last attempt that failed."""
+        return now >= self._failures.get(key, (0, 0.0))[1]
+
+    def refusals(self, group: Group, now: float) -> dict[str, str]:
+        """Why each candidate can't be given the group now; empty where it can."""
+        return {name: self.cannot_take(name, group, now) for name in group.candidates}
 
     def _home_not_ready(self, group: Group, now: float) -> str:
         """Why the group can't go home yet; empty where it can."""
@@ -85,10 +122,10 @@ class Moving:
     def _hand_over_leaving(self, holding: Holding, now: float) -> None:
         """A leaving node hands its sets over; what has none it just stops and releases."""
         group, keep = holding.group, self.engine.spec.keeps
-        refusals = {name: self.cannot_take(name, group, now) for name in group.candidates}
+        refusals = self.refusals(group, now)
         takers = [name for name, why in refusals.items() if not why]
         if takers and group.sets:
-            self._begin(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
+            self.begin(holding, takers[0], f"{self.engine.spec.me} is leaving", now)
             return
         if group.sets and any(name in self.engine.heads for name in group.sets):
             others = [f"{name}: {why}" for name, why in refusals.items() if name != self.engine.spec.me]
@@ -100,20 +137,23 @@ class Moving:
         """Why a node can't be given the group now; empty where it can."""
         engine = self.engine
         if name == engine.spec.me:
-            return "leaves"
+            return "it is this node"
         beat = engine.membership.peers[name].beat
         if beat is None or not engine.membership.is_heard(name, now):
             return "not heard"
-        if beat.leaving or beat.digest != engine.spec.digest:
-            return "leaves too" if beat.leaving else "has another cm.cfg"
+        if beat.leaving:
+            return "leaves too"
+        if group.sets and beat.digest != engine.spec.digest:
+            return "has another cm.cfg"
         problems = [beat.sets[s].problem if s in beat.sets else f"has no {s}" for s in group.sets]
         return next(filter(None, [declined(beat, group.key), *problems]), "")
 
-    def _begin(self, holding: Holding, to: str, why: str, now: float) -> None:
-        leaving = self.engine.leaving_since is not None
+    def begin(self, holding: Holding, to: str, why: str, now: float, decline: str = "") -> None:
+        """`decline`: it goes because it failed here; no more than one bulk pass then."""
+        leaving = self.engine.leaving_since is not None or bool(decline)
         failures = self._failures.get(holding.group.key, (0, 0.0))[0] + 1  # until the taker runs it
         self._failures[holding.group.key] = (failures, now + backoff(failures))
-        holding.handover = Handover(holding.group, to, why, now, leaving)
+        holding.handover = Handover(holding.group, to, why, now, leaving, decline=decline)
         self.journeys[holding.group.key] = Journey(holding.group.key, to, why, now)
         if not holding.group.sets:
             holding.handover.enter(Step.STOPPING, now)
@@ -130,7 +170,9 @@ class Moving:
         elif handover.step is Step.AGREEING:
             if all(engine.agreed(name, head, now) for name, head in handover.given.items()):
                 self.journeys[holding.group.key].given(now)
-                holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
+                holding.begin_stop(
+                    now, f"handed over to {handover.to}", to=handover.to, decline=handover.decline
+                )
                 self._stop(holding, now)
         elif handover.dropped:
             self._failed(holding, handover, now)
@@ -172,7 +214,7 @@ class Moving:
             handover.enter(Step.LAST, now)
         elif handover.step is Step.STOPPING:
             self.journeys[holding.group.key].given(now)
-            holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to)
+            holding.begin_stop(now, f"handed over to {handover.to}", to=handover.to, decline=handover.decline)
             self._stop(holding, now)
             return
         self.drive(holding, handover, now)

@@ -79,7 +79,16 @@ def _resource(engine: Engine, group: Group, member: str, now: float) -> dict[str
         "state": state,
         "backup": bool(holder) and holder != group.home,
         "reason": engine.care.reasons.get(group.key, ""),
+        "failures": _failures(engine, group, member, now),
     }
+
+
+def _failures(engine: Engine, group: Group, member: str, now: float) -> dict[str, Any] | None:
+    """Of those on this node that still count (DESIGN.md rule 10)."""
+    count = engine.care.mending.count(group, member, now)
+    if count is None:
+        return None
+    return {"count": count.count, "limit": count.limit, "clears_seconds": round(count.clears_in)}
 
 
 def _holder(engine: Engine, group: Group, now: float) -> tuple[str, str]:

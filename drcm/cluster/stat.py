@@ -61,6 +61,7 @@ class _Row:
     home: str
     holders: tuple[str, ...]
     note: str
+    failures: str = ""  # those that still count, on each node
 
     @property
     def status(self) -> str:
@@ -137,7 +138,9 @@ def _rows(cluster: Cluster, answers: Answers) -> tuple[_Row, ...]:
         for ref in sorted(node.resources, key=lambda ref: list(Kind).index(ref.kind)):
             key = (node.name, ref.kind.value, ref.nickname)
             name = f"{ref.kind.value}:{ref.nickname}"
-            found.append(_Row(name, node.name, _holders(key, answers), _note(key, answers)))
+            found.append(
+                _Row(name, node.name, _holders(key, answers), _note(key, answers), _failures(key, answers))
+            )
     return tuple(found)
 
 
@@ -166,6 +169,23 @@ def _note(key: tuple[str, str, str], answers: Answers) -> str:
     return next((reason for reason in reasons if reason), "")
 
 
+def _failures(key: tuple[str, str, str], answers: Answers) -> str:
+    told = [
+        f"{failures_text(item['failures'])} on {name}"
+        for name, answer in answers.items()
+        for item in _items(answer, "resources")
+        if _key(item) == key and isinstance(item.get("failures"), Mapping)
+    ]
+    return "; ".join(told)
+
+
+def failures_text(failures: Mapping[str, Any]) -> str:
+    """`failed 2 of 3, clears in 8 min`: how near it is to moving, and when all is forgotten."""
+    seconds = float(failures.get("clears_seconds") or 0)
+    clears = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    return f"failed {failures.get('count')} of {failures.get('limit')}, clears in {clears}"
+
+
 def _items(answer: Mapping[str, Any] | PeerError, field: str) -> Sequence[Mapping[str, Any]]:
     return answer.get(field) or () if isinstance(answer, Mapping) else ()
 
@@ -184,8 +204,8 @@ def _resources(rows: Sequence[_Row]) -> list[str]:
 
 
 def _shown(row: _Row) -> str:
-    """What runs at home needs no explanation."""
-    return "" if row.status == NORMAL else row.note
+    """What runs at home needs no explanation, but for its failures."""
+    return "; ".join(filter(None, ("" if row.status == NORMAL else row.note, row.failures)))
 
 
 def resource_status(rows: Sequence[_Row]) -> list[str]:

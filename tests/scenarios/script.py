@@ -63,8 +63,23 @@ class Script:
             nodes = nodes[: nodes.index("with")]
         self.groups.append(Group(f"{nodes[0]}/{members[0]}", nodes[0], tuple(nodes), tuple(members)))
 
+    def fenced(self, *names: str) -> None:
+        """These nodes have a fence command."""
+        self.options["fenced"] = frozenset(names)
+
+    def need(self, member: str, need: str) -> None:
+        """`depends service:web cron:jobs`: within the group described last."""
+        group = self.groups[-1]
+        self.groups[-1] = replace(group, needs=(*group.needs, (member, need)))
+
     def option(self, name: str, value: str) -> None:
-        number = {"boot_wait": float, "leave_sync": float, "interval": float, "dead_seconds": float}
+        number = {
+            "flap_limit": int,
+            "boot_wait": float,
+            "leave_sync": float,
+            "interval": float,
+            "dead_seconds": float,
+        }
         if name == "quorum":
             self.options[name] = Quorum(value)
         else:
@@ -122,6 +137,14 @@ class Script:
     def fail(self, name: str, member: str) -> None:
         event = ev.MemberFailed(self._group(member), member, "the check failed three times")
         self.stage.tell(name, event)
+
+    def cleanup(self, name: str, member: str = "") -> None:
+        self.stage.tell(name, ev.Cleanup(member))
+
+    def confirm(self, name: str, member: str) -> None:
+        """Somebody has looked: it is down."""
+        self.stage.machines[name].running.discard((self._group(member), member))
+        self.stage.tell(name, ev.ConfirmStopped(member))
 
     def sync(self, writer: str, set_name: str, to: str) -> None:
         """An ordinary run, as the schedule starts them."""
@@ -198,6 +221,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     **{kind.strip(): _of(kind.strip()) for kind in DESCRIBING},
     "cluster": Script.cluster,
     "option": Script.option,
+    "fenced": Script.fenced,
+    "depends": Script.need,
     "run": Script.pass_time,
     "until": Script.until,
     "power on": Script.power_on,
@@ -210,6 +235,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "leave": Script.leave,
     "move": Script.move,
     "accept loss": Script.accept_loss,
+    "cleanup": Script.cleanup,
+    "confirm stopped": Script.confirm,
+    "fencing fails": lambda script, name: script.stage.unfenceable.add(name),
+    "fencing works": lambda script, name: script.stage.unfenceable.discard(name),
     "sync": Script.sync,
     "config": Script.config,
     "members": Script.members,

@@ -21,6 +21,7 @@ class Stage(World):
         self._generations: Counter[int] = Counter()
         self._alerts: dict[str, dict[str, str]] = {name: {} for name in specs}  # open, by node
         self._probing: set[tuple[str, str]] = set()
+        self.unfenceable: set[str] = set()
 
     def say(self, name: str, text: str) -> None:
         super().say(name, text)
@@ -73,6 +74,8 @@ class Stage(World):
                 self.say(name, f"{group}: announcing its addresses")
             case ev.StoreHead(set_name, head):
                 self._tell_of_head(name, set_name, head.id)
+            case ev.Fence(node, op):
+                self._fence(name, node, op)
             case ev.Problem():
                 self._alert(name, action)
         super()._perform(name, action)
@@ -92,6 +95,14 @@ class Stage(World):
 
     def _on_one_lan(self, a: str, b: str) -> bool:
         return frozenset((a, b)) not in self.lan_cuts
+
+    def _fence(self, name: str, node: str, op: int) -> None:
+        """The fence command takes half a second; the node is without power a little before it says so."""
+        self.say(name, f"runs the fence command of {node}")
+        if node in self.unfenceable:
+            self._later(name, 0.5, ev.Fenced(node, op, "exit code 1: no route to its power switch"))
+        else:
+            self._later(name, 0.5, ev.Fenced(node, op), lambda: self.power_cut(node))
 
     def _alert(self, name: str, problem: ev.Problem) -> None:
         """As the daemon does: each key is raised once, and resolved where this node had raised it."""

@@ -22,6 +22,7 @@ from drcm.errors import AgentError
 from drcm.paths import resource_script
 
 WARNING = "WARNING: "  # a line of `watch` that begins so is told, though the resource works
+RELEASE_AGAIN = 10.0  # seconds for which the keeper tries to unmount
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,9 @@ class FileSystemAgent(ScriptAgent):
         return mounted(self._target)
 
     def releases(self) -> list[Release]:
-        argv = list(self.script.argv("unmount"))
-        return [{"phase": "rest", "do": "run", "argv": argv, "timeout": self._stop_seconds}]
+        """Tried again: it is busy until the services on it, released in the same moment, have ended."""
+        argv, timeout = list(self.script.argv("unmount")), self._stop_seconds
+        return [{"phase": "rest", "do": "run", "argv": argv, "timeout": timeout, "again": RELEASE_AGAIN}]
 
 
 class BroughtAddressAgent(AddressAgent):

@@ -117,13 +117,13 @@ def test_answers_to_former_operations_count_for_nothing() -> None:
     assert hold.started == ["set:data"]
 
 
-def test_a_failed_start_is_not_started() -> None:
-    """The member is not up; nothing is under way any more."""
+def test_a_failed_start_is_to_be_stopped() -> None:
+    """Half of the member may be up: it counts as started until it was stopped."""
     hold, ops = holding(GROUP, "set:data"), operations()
     (start,) = hold.start_next(ops, known, agreed)
     assert isinstance(start, StartMember)
     assert hold.member_started(MemberStarted(GROUP.key, start.member, start.op, "no such file"))
-    assert (hold.started, hold.pending) == (["set:data"], {})
+    assert (hold.started, hold.pending) == (["set:data", start.member], {})
 
 
 def test_urgent_is_all_at_once() -> None:

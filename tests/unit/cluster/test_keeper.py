@@ -16,7 +16,9 @@ import pytest
 
 from drcm import clock
 from drcm.cluster import keeper as module
+from drcm.cluster import watchdog
 from drcm.cluster.agents import netlink
+from drcm.cluster.agents.application import cgroup_root
 from drcm.cluster.agents.crontab import MARK
 from drcm.cluster.keeper import Keeper, ensure_keeper
 from drcm.cluster.lease_file import LeaseFile
@@ -200,6 +202,77 @@ def test_each_deadline_is_dealt_with_once(run_dir, lan, tmp_path, until):
     file.write(0.0, clock.now() - 0.05)
     until(lambda: keeper.tick() >= 0 and (tmp_path / "ran").read_text() == "x\nx\n")
     until(lambda: keeper.tick() >= 0 and _did(run_dir).count("exit code 0") == 2)
+
+
+def test_a_busy_file_system_is_unmounted_once_its_users_have_ended(run_dir, tmp_path, until):
+    """All are released in the same moment: what fails is tried again, and succeeds later."""
+    blocker, done = tmp_path / "blocker", tmp_path / "done"
+    blocker.touch()
+    unmount = ["sh", "-c", f"test ! -e {blocker} && touch {done}"]
+    LeaseFile(run_dir / "lease").write_held([
+        {"phase": "rest", "do": "run", "argv": unmount, "timeout": 5, "again": 60.0},
+    ])  # fmt: skip
+    LeaseFile(run_dir / "lease").write(0.0, clock.now() - 0.1)
+    keeper = Keeper(run_dir)
+    until(lambda: keeper.tick() >= 0 and _did(run_dir).count("exit code 1") >= 2)
+    blocker.unlink()
+    until(lambda: keeper.tick() >= 0 and done.exists() and "exit code 0" in _did(run_dir))
+    assert "NOT RELEASED" not in _did(run_dir)
+
+
+def test_all_processes_of_a_cgroup_end_though_its_stop_fails(run_dir, tmp_path, until):
+    """What left its process group is found by its cgroup; a stop that fails in an empty one is none."""
+    root = cgroup_root()
+    assert root is not None
+    cgroup = root / f"drcm-test-{os.getpid()}"
+    cgroup.mkdir()
+    runaway = ["setsid", "sh", "-c", f"echo 0 > {cgroup}/cgroup.procs; echo in; exec sleep 300"]
+    process = subprocess.Popen(runaway, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    release = {"phase": "rest", "do": "run", "argv": ["false"], "timeout": 5, "cgroup": str(cgroup)}
+    LeaseFile(run_dir / "lease").write_held([release])
+    LeaseFile(run_dir / "lease").write(0.0, clock.now() - 0.1)
+    keeper = Keeper(run_dir)
+    until(lambda: keeper.tick() >= 0 and process.poll() is not None)
+    process.stdout.close()
+    until(lambda: keeper.tick() >= 0 and "exit code 1" in _did(run_dir))
+    assert "NOT RELEASED" not in _did(run_dir)
+    cgroup.rmdir()
+
+
+def test_the_watchdog_is_fed_until_something_cannot_be_released(run_dir, tmp_path, until):
+    """A file stands in for /dev/watchdog: food, and no more of it once a release has failed for good."""
+    device = tmp_path / "watchdog"
+    device.touch()
+    watchdog.configure(run_dir, str(device))
+    LeaseFile(run_dir / "lease").write_held([{"phase": "rest", "do": "run", "argv": ["false"], "timeout": 5}])
+    LeaseFile(run_dir / "lease").write(0.0, clock.now() + 1.2)
+    keeper = Keeper(run_dir)
+    until(lambda: keeper.tick() >= 0 and device.read_bytes().startswith(b"\0\0"))
+    until(lambda: keeper.tick() >= 0 and "NOT RELEASED" in _did(run_dir))
+    fed, end = device.read_bytes(), clock.now() + 2 * watchdog.FEED_SECONDS
+    until(lambda: keeper.tick() >= 0 and clock.now() > end)
+    keeper.close()
+    assert device.read_bytes() == fed
+    assert b"V" not in fed
+
+
+def test_a_watchdog_that_is_no_longer_wanted_is_disarmed(run_dir, tmp_path, until, monkeypatch):
+    """Taken out of cm.cfg, or nothing is held any more: the magic V, or the machine would be reset."""
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.0)
+    device = tmp_path / "watchdog"
+    device.touch()
+    watchdog.configure(run_dir, str(device))
+    keeper = Keeper(run_dir)
+    keeper.tick()
+    watchdog.configure(run_dir, "")
+    keeper.tick()
+    assert device.read_bytes() == b"\0V"
+    watchdog.configure(run_dir, str(device))
+    keeper.tick()
+    keeper.close()
+    assert device.read_bytes().endswith(b"V")
 
 
 def test_it_sleeps_exactly_to_the_next_deadline(run_dir):
