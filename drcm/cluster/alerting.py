@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 from drcm.cluster.events import Problem
 from drcm.cluster.programs import Programs
 from drcm.errors import DrcmError
 from drcm.paths import Paths
+from drcm.state import write_json
 
 log = logging.getLogger(__name__)
 
 QUEUE = 200  # problems; beyond that the oldest is dropped, the log has them all
 FLUSH_SECONDS = 60.0
-EVENTS = ("unsent", "conflicts")  # they happen, and are not over later
+EVENTS = ("unsent", "conflicts", "fenced")  # they happen, and are not over later
 SUBJECTS = {
     "node-dead": "node {} is DOWN",
     "failed-over": "{} FAILED OVER",
     "set-failed": "sync of {} failed",
     "set-diverged": "sync set {} has DIVERGED",
     "resource-failed": "{} failed",
+    "stopped": "{} RUNS NOWHERE",
+    "flapping": "{} moved too often, and stays",
+    "fenced": "{} was fenced",
+    "fence-failed": "{} could not be fenced",
     "resource-warning": "{} runs, but look at it",
     "config-differs": "cm.cfg of {} differs",
     "key-unknown": "{} speaks with another authkey",
@@ -38,21 +45,22 @@ class Alerting:
         """`mails`: somebody is to be told; else problems are only kept for drcm-report."""
         self._programs, self._paths, self._mails = programs, paths, mails
         self._queue: deque[Problem] = deque(maxlen=QUEUE)
-        self._open: set[str] = set()
-        self._over: set[str] = set()  # said to be over, once
+        self._kept = paths.state / "raised.json"
+        self._open = _load(self._kept)  # raised by this daemon or a former one, and not over
+        self._saved = set(self._open)
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def problem(self, problem: Problem) -> None:
-        """Note it. What is over is passed on once, also where it was open in a former run of the daemon."""
-        if problem.key in (self._over if problem.over else self._open):
+        """Note it. What is open is not raised again, what is not open is not over: that costs nothing."""
+        event = problem.key.partition(":")[0] in EVENTS
+        if (problem.key in self._open) is not problem.over and not event:
             return
-        now_in, no_longer_in = (self._over, self._open) if problem.over else (self._open, self._over)
-        if problem.key in no_longer_in or not problem.over:  # the rest only ends what a former run left open
-            log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
-        if problem.key.partition(":")[0] not in EVENTS:
-            now_in.add(problem.key)
-        no_longer_in.discard(problem.key)
+        log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
+        if problem.over:
+            self._open.discard(problem.key)
+        elif not event:
+            self._open.add(problem.key)
         self._queue.append(problem)
         self._wake.set()
 
@@ -74,9 +82,20 @@ class Alerting:
             while self._queue:
                 problem = self._queue[0]
                 await asyncio.to_thread(self._record, problem)
+                await self._keep()
                 await self._run(*arguments(problem))
                 if self._queue[0] is problem:  # else a queue that ran over has dropped it meanwhile
                     self._queue.popleft()
+
+    async def _keep(self) -> None:
+        """What is open outlives this daemon: the next one must know what it may have to close."""
+        if self._open == self._saved:
+            return
+        self._saved = set(self._open)
+        try:
+            await asyncio.to_thread(write_json, self._kept, sorted(self._saved))
+        except (OSError, DrcmError) as error:
+            log.warning("%s: %s", self._kept, error)
 
     def _record(self, problem: Problem) -> None:
         from drcm.history import History
@@ -97,6 +116,14 @@ class Alerting:
             return
         if outcome.code:
             log.error("drcm-alert %s: exit %d: %s", " ".join(words[:2]), outcome.code, outcome.complaint)
+
+
+def _load(path: Path) -> set[str]:
+    """The keys in `path`; none where it is not there or damaged: then a reminder more is sent, no less."""
+    try:
+        return {str(key) for key in json.loads(path.read_bytes())}
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def arguments(problem: Problem) -> list[str]:

@@ -22,6 +22,8 @@ class Lookout:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._dead: set[str] = set()
+        self._met: set[str] = set()  # heard since this daemon's start
+        self._spoke = False  # this node was the one that tells of deaths
         self._last_word: tuple[int, float] | None = None  # the beat that says so, and since when it is so
         self._probed_at = float("-inf")
         self._diverged: dict[str, float] = {}  # since when
@@ -42,10 +44,18 @@ class Lookout:
         dead = set(self.engine.membership.unheard(now))
         speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
         for name in sorted(dead - self._dead):
-            text = self._end_of(name, now)
-            self.engine.emit(ev.Note(name, text, "warning"))
-            if speaks:
-                self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name}: {text}"))
+            self.engine.emit(ev.Note(name, self._end_of(name, now), "warning"))
+        # Who tells of deaths may die itself: the next one tells of all of them, so that it can say when one
+        # is over. An alert of a former daemon is over when the node is first heard.
+        told = (dead if not self._spoke else dead - self._dead) if speaks else set()
+        for name in sorted(told):
+            self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name}: {self._end_of(name, now)}"))
+        self._spoke = speaks
+        for peer in self.engine.membership.heard(now):
+            if peer.name not in self._dead and peer.name not in self._met:
+                over = f"{peer.name} answers"
+                self.engine.emit(ev.Problem(f"node-dead:{peer.name}", over, over=True))
+            self._met.add(peer.name)
         for name in sorted(self._dead - dead):
             self.engine.emit(ev.Note(name, "heard again"))
             self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))

@@ -75,14 +75,29 @@ def test_in_order_and_once(desk: Desk) -> None:
 
 
 def test_over_is_passed_on_after_a_restart(desk: Desk) -> None:
-    """A problem that a former run of the daemon opened is closed by this one, once."""
+    """A problem that a former run of the daemon opened is closed by this one, and never raised twice."""
+
+    async def opened(alerting: Alerting) -> None:
+        alerting.problem(DEAD)
+
+    async def closed(alerting: Alerting) -> None:
+        for problem in (DEAD, BACK, BACK):
+            alerting.problem(problem)
+
+    desk.run(opened)
+    desk.run(closed)
+    assert desk.calls()[1:] == ["resolve|node-dead:b|-b|b answers again|"]
+
+
+def test_what_was_never_open_is_not_over(desk: Desk) -> None:
+    """A node that starts clears all that it may have said; only what it did say costs a program."""
 
     async def story(alerting: Alerting) -> None:
         alerting.problem(BACK)
-        alerting.problem(BACK)
 
     desk.run(story)
-    assert desk.calls() == ["resolve|node-dead:b|-b|b answers again|"]
+    assert desk.calls() == []
+    assert not desk.paths.history.exists()
 
 
 def test_the_history_has_them_all(desk: Desk) -> None:

@@ -17,6 +17,9 @@ from drcm.cluster.messages import Echo, Head, HoldState, SetView
 HEAD = Head(2, "g2", "a", "g1", "5-aa", started=True)
 RIVAL = Head(2, "g2b", "b", "g1", "5-aa", started=True)
 
+# What a former daemon may have said is over, once, when a node is first heard.
+BOTH_HEARD = [("node-dead:b", True), ("node-dead:c", True)]
+
 
 class Node:
     """Node a at 100.0 of its clock, with peers that say what they are told to."""
@@ -63,7 +66,7 @@ def test_a_death_is_told_once_and_so_is_the_return() -> None:
     """One alert opens, one closes it; nothing is repeated while it lasts."""
     node = Node()
     node.live(1, lambda: node.hear_all("bc"))
-    assert node.problems("node-dead") == []
+    assert node.problems("node-dead") == BOTH_HEARD
     node.live(3 * DEAD, lambda: node.hear("c"))
     assert node.problems("node-dead") == [("node-dead:b", False)]
     node.live(1, lambda: node.hear_all("bc"))
@@ -77,7 +80,19 @@ def test_only_the_first_of_the_living_tells(me_is_first: bool, told: int) -> Non
     heard = "b" if me_is_first else "c"
     node.live(1, lambda: node.hear_all("bc"))
     node.live(2 * DEAD, lambda: node.hear(heard))
-    assert len(node.problems("node-dead")) == told
+    assert len([key for key, over in node.problems("node-dead") if not over]) == told
+
+
+def test_when_the_one_that_tells_dies_the_next_tells_of_all() -> None:
+    """Else nobody would ever say that the first one is back."""
+    node = Node("cab")
+    node.live(1, lambda: node.hear_all("bc"))
+    node.live(2 * DEAD, lambda: node.hear("c"))
+    assert node.problems("node-dead") == BOTH_HEARD
+    node.live(2 * DEAD)
+    assert sorted(node.problems("node-dead")) == [("node-dead:b", False), ("node-dead:c", False)]
+    node.live(1, lambda: node.hear("b"))
+    assert node.problems("node-dead") == [("node-dead:b", True)]
 
 
 def test_another_config_is_told_after_a_while() -> None:
