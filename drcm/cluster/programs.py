@@ -49,6 +49,7 @@ class Programs:
     config: Path
     children: set[asyncio.subprocess.Process] = field(default_factory=set)
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+    _over: bool = False  # the daemon ends: a child whose start was under way ends with it
 
     async def run(self, program: str, *arguments: str) -> Outcome:
         """Run one of drcm's programs to its end."""
@@ -77,6 +78,8 @@ class Programs:
             limit=OUTPUT_LIMIT,
         )
         self.children.add(child)
+        if self._over:
+            self.end(child, signal.SIGKILL)
         return child
 
     async def prepare(self, program: str, *arguments: str) -> Waiting | Outcome:
@@ -113,6 +116,7 @@ class Programs:
 
     async def end_all(self) -> None:
         """TERM to each child's group, KILL after a while: nothing outlives the daemon's clean end."""
+        self._over = True
         ending = list(self.children)
         for child in ending:
             self.end(child, signal.SIGTERM)

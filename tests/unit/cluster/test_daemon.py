@@ -67,7 +67,7 @@ class Site:
             daemon.notifier.close()
             return code
 
-        return asyncio.run(asyncio.wait_for(whole(), 30))
+        return asyncio.run(asyncio.wait_for(whole(), 120))
 
     def _measure(self, daemon: Daemon) -> None:
         feed = daemon.feed
@@ -102,7 +102,7 @@ def _end_keeper(run: Path) -> None:
             os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

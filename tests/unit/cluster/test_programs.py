@@ -67,7 +67,7 @@ def test_arguments(install: Install, tmp_path: Path) -> None:
 def test_much_output(install: Install) -> None:
     """A long answer does not stall the child: both pipes are read while it runs."""
     script = """seq 1 100000 >&2; printf '{"x": "'; head -c 1000000 /dev/zero | tr '\\0' a; echo '"}'"""
-    outcome = asyncio.run(asyncio.wait_for(install(script).run("drcm-test"), 10))
+    outcome = asyncio.run(asyncio.wait_for(install(script).run("drcm-test"), 60))
     assert len(outcome.answer["x"]) == 1000000
 
 
@@ -91,7 +91,7 @@ def test_cancelling_ends_the_whole_group(
         while not all(map(gone, pids)):
             await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_end_all_kills_what_ignores_term(
@@ -108,7 +108,7 @@ def test_end_all_kills_what_ignores_term(
         await programs.end_all()
         return await task
 
-    assert asyncio.run(asyncio.wait_for(story(), 10)).code == -signal.SIGKILL
+    assert asyncio.run(asyncio.wait_for(story(), 60)).code == -signal.SIGKILL
 
 
 def test_a_missing_program(install: Install, tmp_path: Path) -> None:

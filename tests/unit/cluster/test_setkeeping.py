@@ -68,16 +68,16 @@ class Desk:
             finally:
                 await keeping.close()
 
-        asyncio.run(asyncio.wait_for(whole(), 20))
+        asyncio.run(asyncio.wait_for(whole(), 120))
 
     async def tells(self, kind: type[ev.Event]) -> Any:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while not (found := [event for event in self.told if isinstance(event, kind)]):
                 await asyncio.sleep(0.005)
         return found[-1]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.005)
 
