@@ -24,7 +24,7 @@ WEB, SIX, PLAIN = "10.77.0.100", "fd77::100", "10.77.0.101"
 SHARE, WORK, BOUND = "/mnt/share", "/mnt/work", "/mnt/bound"
 NOT_MOUNTED = "THIS_FILE_SYSTEM_IS_NOT_MOUNTED"
 SETTLE_SECONDS = 90.0  # of a busy machine; it takes 5 to 15
-QUICK = {"DRCM_PROBE_SECONDS": "2", "DRCM_MOUNT_SECONDS": "5"}  # less patience with a dead file server
+QUICK = {"DRCM_PROBE_SECONDS": "4", "DRCM_MOUNT_SECONDS": "5"}  # less patience with a dead file server
 
 RESOURCES = f"""
 [CM_FILESYSTEMS]

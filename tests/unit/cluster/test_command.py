@@ -92,7 +92,7 @@ def run(node: Node, *arguments: str, typed: str = "") -> subprocess.CompletedPro
         input=typed,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

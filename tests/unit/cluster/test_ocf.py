@@ -124,7 +124,7 @@ def test_a_start_that_hangs_is_ended_at_its_own_limit(box: Box) -> None:
     began = time.monotonic()
     with pytest.raises(AgentError, match=r"box start: not done after 0\.3 s"):
         asyncio.run(box.agent().start())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

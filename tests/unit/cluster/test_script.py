@@ -367,7 +367,7 @@ def test_a_missing_script_of_1_41_is_found_where_drcm_brought_it(server):
 def act_on(tmp_path):
     """Runs filesystem.sh on a source and a target; the target is unmounted at the end."""
     target = tmp_path / "target"
-    environ = {**os.environ, "DRCM_RUN_DIR": str(tmp_path / "run"), "DRCM_PROBE_SECONDS": "5"}
+    environ = {**os.environ, "DRCM_RUN_DIR": str(tmp_path / "run"), "DRCM_PROBE_SECONDS": "30"}
 
     def act(source, action):
         argv = [RESOURCES / "filesystem.sh", source, target, action]
