@@ -111,7 +111,9 @@ class Mending:
 
     def _is_writer(self, holding: Holding) -> bool:
         """A living writer gives its sets away by a hand-over, so that nothing is left behind."""
-        return bool(holding.opened) and all(f"set:{name}" in holding.started for name in holding.opened)
+        views = self.engine.views
+        written = [name for name in holding.group.sets if name in views and views[name].writer]
+        return bool(written) and all(f"set:{name}" in holding.started for name in written)
 
     def _restarts(self, member: MemberKey) -> Restarts:
         return self.engine.spec.restarts.get(member, Restarts())
