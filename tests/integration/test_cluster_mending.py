@@ -21,7 +21,7 @@ from tests.lab import Lab, Node, wait_until
 
 pytestmark = pytest.mark.lab
 
-LIMIT = 60.0  # seconds of a busy machine; each takes 2 to 15
+LIMIT = 90.0  # seconds of a busy machine; each takes 2 to 30
 
 # A service that does as it is told by files in /srv. Its one process is /srv/pid.
 SCRIPT = """#!/bin/sh
@@ -50,9 +50,9 @@ flaky, flaky, /etc/drcm/resources/flaky.sh
 
 [CM_RESOURCE]
 resource = service:flaky
-start_timeout = 5
-stop_timeout = 1
-monitor_timeout = 1
+start_timeout = 20
+stop_timeout = 8
+monitor_timeout = 8
 restart_limit = 1
 """
 
@@ -130,7 +130,7 @@ def test_it_is_restarted_then_moves_and_nothing_is_left_behind(cluster: Cluster)
     cluster.wait_place(b, LIMIT)
     wait_until(lambda: pid(b), LIMIT, cluster.logs)
     assert "newest" in contents(b)
-    wait_logged(a, "flaky.sh flaky watch: not done after 1 s", LIMIT)
+    wait_logged(a, "flaky.sh flaky watch: not done after 8 s", LIMIT)
     wait_until(lambda: not a.pids("sleep 765432"), LIMIT, cluster.logs)  # of hung monitors nothing is left
     assert pid(a) == 0
 
