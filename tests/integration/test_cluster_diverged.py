@@ -93,22 +93,3 @@ def _trees(cluster: Cluster) -> list[dict[str, tuple[int, int, int, int, str]]]:
 
 def _alert_over(node: Node) -> bool:
     return '"set-diverged:testfs"' not in node.report("--json", check=False).stdout
-
-
-def test_the_copy_that_is_not_served_can_be_kept(split: Cluster) -> None:
-    """A person stops the node that serves, promotes the other, and resolves: then all of the first node's
-    own versions are in its conflict list, and the set comes home."""
-    a, b = split.nodes
-    lost = {(name, digest) for name, digest in contents(a).items() if contents(b).get(name) != digest}
-    a.stop_drcm()
-    b.sync("testfs", "--promote", "--accept-loss", "--yes")
-    wait_until(lambda: role(b) == "writer" and split.holders() == ["cmnode2"], SETTLE, split.logs)
-    kept = contents(b)
-    a.start_drcm()
-    _until_code(split, b, errors.EXIT_DIVERGED)
-    assert contents(b) == kept
-    _until_code(split, b, errors.EXIT_OK, "--resolve", "keep=cmnode2")
-    split.wait_place(a, SETTLE)
-    split.wait_same(SETTLE)
-    assert contents(a) == kept
-    assert set(conflicts(a).items()) >= lost

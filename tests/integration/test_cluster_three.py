@@ -109,7 +109,7 @@ class Three:
 
     def back(self, node: Node) -> None:
         node.power_on()
-        node.start_drcm()
+        node.start_drcm(wait=SETTLE)
 
     @contextmanager
     def no_syncs_to(self, node: Node) -> Iterator[None]:
@@ -149,7 +149,7 @@ def running() -> Iterator[Three]:
         for number in range(10):
             three.a.write(f"{TREE}/d{number % 3}/f{number}", f"content {number}\n")
         for node in three.nodes:
-            node.start_drcm()
+            node.start_drcm(wait=SETTLE)
         three.wait(lambda: lab.holders(IP) == ["cmnode1"], "the address at home")
         three.a.sync("testfs", "--init")
         yield three
