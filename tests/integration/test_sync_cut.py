@@ -274,12 +274,12 @@ def test_a_root_that_is_unmounted_after_it_was_looked_at(world: World) -> None:
     (alpha.extra_tree / "kept").write_text("k")
     good(alpha, "--init")
     good(alpha)
-    world.write_config(f"mirror = {world.second}\nbwlimit = 1000\n")
+    world.write_config(f"mirror = {world.second}\nbwlimit = 200\n")
     (alpha.tree / "big").write_bytes(os.urandom(SIZE // 4))
     (alpha.extra_tree / "changed").write_text("c")
     words = [*alpha.inside(), str(BIN / "drcm-sync"), "testfs", "--json"]
     running = subprocess.Popen(words, env=alpha.environ, stdout=subprocess.PIPE, text=True)
-    until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")))
+    until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")), 60)
     assert alpha.run("umount", "-l", alpha.second).returncode == 0
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 0, said
