@@ -193,14 +193,6 @@ class Faults:
     def end_clock(self, fault: Fault, node: Node) -> None:
         node.step_clock(0)
 
-    def begin_no_sshd(self, fault: Fault, node: Node) -> None:
-        for pid in node.pids("sshd"):
-            node.kill(pid, signal.SIGKILL)
-
-    def end_no_sshd(self, fault: Fault, node: Node) -> None:
-        if not boot_services.listens(node):
-            boot_services.start_sshd(node)
-
     # -- disks
 
     def begin_unmount(self, fault: Fault, node: Node) -> None:
