@@ -4,10 +4,10 @@ A plant is a `sitecustomize.py` that patches drcm when Python starts on that nod
 sshd's SetEnv the gate), or variables of its environment; and the faults that bring it to light. Round 0's
 cluster is one of two nodes.
 
-"Promotion not fsynced" is none of these: the lab's power cut spares what the kernel has in its page cache.
-tests/unit/replication/test_durable_promotion.py watches the system calls. Nor is 1.41's "failback flag cleared
-by a failed push": planted in the passes, in `give` and in `adopt` at once, it did no harm, for the taker declines a
-copy that is behind a whole generation. test_transitions.py and scenarios/handover_*.txt have each of the three.
+"Promotion not fsynced" is none of these: the lab's power cut spares what the kernel has in its page cache;
+tests/unit/replication/test_durable_promotion.py watches the system calls. Nor is 1.41's "flag cleared by a
+failed push": planted in the passes, in `give` and in `adopt` at once it did no harm, for the taker declines a
+copy that is behind a whole generation. test_transitions.py and scenarios/handover_*.txt test each of them.
 """
 
 from __future__ import annotations
