@@ -5,7 +5,8 @@ The engine owns one `Care`; it holds the state of the groups and emits the engin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
 from drcm.cluster.fencing import Fencing
@@ -48,14 +49,16 @@ class Care:
         self.fencing = Fencing(engine)
         self.lookout = Lookout(engine)
 
-    def adopt(self, keys: tuple[GroupKey, ...], lease_until: float, now: float) -> None:
+    def adopt(
+        self, keys: Iterable[GroupKey], lease_until: float, now: float, stopping: Iterable[GroupKey] = ()
+    ) -> None:
         """Go on with what a former daemon on this kernel held under a lease that has not ended."""
-        for key in keys:
-            group = self.engine.group(key)
-            if group is not None and lease_until > now:
-                holding = self._claim(group, "this daemon was restarted and goes on", now)
-                holding.lease_until, holding.adopted = lease_until, True
-                holding.enter(HoldState.STARTING, now)
+        for group in filter(None, map(self.engine.group, (*keys, *stopping) if lease_until > now else ())):
+            holding = self._claim(group, "this daemon was restarted and goes on", now)
+            holding.lease_until, holding.adopted = lease_until, True
+            holding.enter(HoldState.STARTING, now)
+            if group.key in stopping:
+                holding.begin_stop(now, "the daemon that ended was letting go of it")
 
     def reconfigure(self, now: float) -> None:
         """The groups may be others now."""
@@ -67,12 +70,9 @@ class Care:
                 self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
         known = {group.key for group in self.engine.spec.groups}
         self.upkeep.forget_unknown(known)
-        tables: list[dict[GroupKey, Any]] = [
-            self.reasons, self._unfit, self._told, self.mending.refusals, self._orphaned,
-        ]  # fmt: skip
-        for table in tables:
+        for table in (self.reasons, self._unfit, self._told, self.mending.refusals, self._orphaned):
             for key in [key for key in table if key not in known]:
-                del table[key]
+                table.pop(key)
 
     # --- answers to actions -------------------------------------------------------------------
 
@@ -262,7 +262,8 @@ class Care:
         mine, group = self.engine.beat, holding.group
         others = self.engine.membership.claimants(group.key, now)
         if mine is None or not others:
-            self._conflict_over(group, now)
+            if self._contested.pop(group.key, None) is not None:
+                self.engine.emit(ev.Announce(group.key))
             return False
         if not all(keeps_in_conflict(mine, other, group) for other in others):
             return False
@@ -272,10 +273,6 @@ class Care:
                 ev.Note(group.key, f"{others[0].sender} holds it too; this node keeps it", "error")
             )
         return True
-
-    def _conflict_over(self, group: Group, now: float) -> None:
-        if self._contested.pop(group.key, None) is not None:
-            self.engine.emit(ev.Announce(group.key))
 
     def _maybe_withdraw(self, holding: Holding, permit: Permit, now: float) -> None:
         """Without a majority within T_lease a claim is withdrawn; so is one that is refused."""
@@ -295,6 +292,9 @@ class Care:
 
     def _drive_up(self, holding: Holding, now: float) -> None:
         if holding.state is HoldState.CLAIMING:
+            if why := self.engine.situation().unfit(holding.group, now):  # learned since it was claimed
+                self._finish(holding, now, f"claim withdrawn: {why}")
+                return
             if why := self.fencing.comes_first(holding.group, now):
                 self._say(holding.group.key, why)
                 return
@@ -306,13 +306,13 @@ class Care:
             self._drive_running(holding, now)
 
     def _drive_start(self, holding: Holding, now: float) -> None:
-        engine = self.engine
+        engine, situation = self.engine, self.engine.situation()
 
         def agreed(name: str, head: Head) -> bool:
             return engine.agreed(name, head, now)
 
         def known(name: str) -> Head | None:
-            return engine.situation().newest_head(name, now)
+            return situation.newest_head(name, now)
 
         if holding.waits_for_kinds(self.holdings.values(), HoldState.STARTING, now):
             return

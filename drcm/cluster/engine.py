@@ -33,6 +33,7 @@ class Beginning:
     resumes: BootId = b""  # set only where the former daemon's lease has not ended
     lease_until: float = 0.0
     adopt: tuple[GroupKey, ...] = ()  # groups that the former daemon held
+    stopping: tuple[GroupKey, ...] = ()  # groups that it was letting go of: some of it may run still
     words: dict[str, Any] = field(default_factory=dict)  # its ledger, as Ledger.export gave it
     silent_until: float = 0.0  # it was to give no word before: its machine had only just booted
 
@@ -66,7 +67,7 @@ class Engine:
         self._op = 0
         self.electorate = Electorate(self)
         self.care = Care(self)
-        self.care.adopt(begin.adopt, begin.lease_until, now)
+        self.care.adopt(begin.adopt, begin.lease_until, now, begin.stopping)
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take in `event` at `now` (CLOCK_BOOTTIME) and return what to do, in this order."""

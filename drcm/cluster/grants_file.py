@@ -17,6 +17,7 @@ from drcm.cluster.messages import HoldState
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ADOPTABLE = (HoldState.STARTING, HoldState.RUNNING)
+LEAVING = (HoldState.STOPPING, HoldState.BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class GrantsFile:
             "words": engine.ledger.export(),
             "silent_until": engine.ledger.silent_until,
             "held": list(held),
+            "stopping": [k for k, h in engine.care.holdings.items() if h.state in LEAVING or h.handover],
             "lease_until": min((h.lease_until for h in held.values()), default=0.0),
         }
         beside = f"{self.path}.new"
@@ -56,7 +58,8 @@ class GrantsFile:
         if lease_until <= now:
             return begin
         boot, adopt = bytes.fromhex(value["boot"]), tuple(value["held"])
-        return replace(begin, resumes=boot, lease_until=lease_until, adopt=adopt)
+        stopping = tuple(value.get("stopping", ()))
+        return replace(begin, resumes=boot, lease_until=lease_until, adopt=adopt, stopping=stopping)
 
     def _read(self) -> dict[str, Any]:
         """{} where there is none, or the former daemon's machine died while writing it."""

@@ -27,7 +27,7 @@ class Word:
 
     holder: str
     until: float
-    by: Echo | None = None  # the beat that gave or renewed it last
+    by: Echo | None = field(default=None, compare=False)  # the beat that gave or renewed it last
 
 
 @dataclass(slots=True)

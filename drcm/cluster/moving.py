@@ -182,7 +182,8 @@ class Moving:
         if not handover.can_be_dropped:
             return
         late = handover.overdue(now)
-        if not engine.membership.is_heard(handover.to, now):
+        members = engine.membership  # cm.cfg may have lost the taker meanwhile
+        if handover.to not in members.peers or not members.is_heard(handover.to, now):
             late = f"{handover.to} is not heard any more"
         left = engine.leaving_since
         if left is not None and now - left > engine.spec.leave_sync:

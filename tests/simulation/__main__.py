@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     with ProcessPoolExecutor() as pool:
         for seed, violation in zip(seeds, pool.map(live, seeds, chunksize=10), strict=True):
             if violation:
+                pool.shutdown(wait=False, cancel_futures=True)
                 tell(seed, whole="--trace" in argv)
                 return 1
     print(f"SIM OK {len(seeds)} seeds {seeds[0]}-{seeds[-1]} in {time.monotonic() - begun:.0f} s")

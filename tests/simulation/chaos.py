@@ -160,6 +160,7 @@ class Life:
         """After healing everything runs exactly once, at home, and stays there."""
         good_since = self.world.now
         while self.world.now < end and not self._broken():
+            self.faults.bring_home()
             self.world.run(1.0)
             if self._missing():
                 good_since = self.world.now

@@ -24,7 +24,7 @@ class Effects:
     log: list[str]
     problems: list[tuple[float, str, ev.Problem]]
     witness: Callable[[str, ev.Action], None]
-    made: Callable[[Head, bool], None]
+    made: Callable[[str, Head, bool], None]
     stored: Callable[[str, Head], None]
     start_seconds: tuple[float, float]
     stop_seconds: tuple[float, float]
@@ -191,7 +191,7 @@ class Effects:
         new_id = self.new_generation_id(known.n + 1)
         head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
         machine.heads[set_name] = head
-        self.made(head, lossy)
+        self.made(set_name, head, lossy)
         if writer == name:
             mine = SetView(head.n, head.id, "", writer=True, sole=True)
         else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
+from drcm.cluster.messages import HoldState
 from tests.simulation.machine import Machine
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ USUAL = ("_mend", "_mend", "_power_on", "_power_on", "_restart", "_restart", "_r
 FAULTS = (
     "_cut_pair", "_cut_one_way", "_isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
     "_leave", "_replay", "_blink", "_blink", "_refuse", "_stick", "_fail", "_reload", "_dismiss",
-    "_accept_loss", "_lose_two", "_betray",
+    "_accept_loss", "_lose_two", "_betray", "_move",
 )  # fmt: skip
 MAJORITY_ONLY = {"_dismiss", "_lose_two", "_betray", "_reload"}
 SICK = {"_refuse", "_fail", "_stick"}  # they end in declines of a minute: not in every life
@@ -30,6 +31,7 @@ class Faults:
     def __init__(self, life: Life) -> None:
         self.life, self.world, self.random, self.names = life, life.world, life.random, life.names
         self.over = False
+        self._moved: set[str] = set()  # groups that an operator moved: only an order brings them home
         sick = self.random.random() < 0.2
         known = [
             f for f in FAULTS if self.random.random() < 0.6 and (life.majority or f not in MAJORITY_ONLY)
@@ -182,6 +184,32 @@ class Faults:
         if name:
             self.world.say("operator", f"stops {name}")
             self.world.tell(name, ev.Leave())
+
+    def _move(self) -> None:
+        held = [(n, key) for n, m in self.world.machines.items() if m.listens for key, _ in m.running]
+        if held:
+            name, key = self.random.choice(sorted(held))
+            group = next((group for group in self.life.groups(self.names) if group.key == key), None)
+            if group is not None:
+                self._moved.add(key)
+                self._order(name, key, self.random.choice(group.candidates))
+
+    def _order(self, name: str, key: str, to: str) -> None:
+        self.world.say("operator", f"moves {key} from {name} to {to}")
+        self.world.tell(name, ev.Move(key, to))
+
+    def bring_home(self) -> None:
+        """After healing: what was moved by hand comes home by hand."""
+        for key in sorted(self._moved):
+            home = key.partition("/")[0]
+            for name, machine in self.world.machines.items():
+                if home not in (name, self.life.lost) and self._is_settled(machine, key):
+                    self._order(name, key, home)
+
+    @staticmethod
+    def _is_settled(machine: Machine, key: str) -> bool:
+        holding = machine.engine.care.holdings.get(key) if machine.engine is not None else None
+        return holding is not None and holding.state is HoldState.RUNNING and holding.handover is None
 
     def _accept_loss(self) -> None:
         name = self.random.choice(self.life.holders[:3])

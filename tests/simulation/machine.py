@@ -66,6 +66,14 @@ class Machine:
         assert engine is not None
         alive = (HoldState.STARTING, HoldState.RUNNING)
         held = {key: h for key, h in engine.care.holdings.items() if h.state in alive and not h.handover}
-        until = min((h.lease_until for h in held.values()), default=0.0)
-        ledger = engine.ledger
-        return Beginning(False, engine.boot, until, tuple(held), ledger.export(), ledger.silent_until)
+        leaving = (HoldState.STOPPING, HoldState.BLOCKED)
+        stopping = (k for k, h in engine.care.holdings.items() if h.state in leaving or h.handover)
+        return Beginning(
+            machine_booted=False,
+            resumes=engine.boot,
+            lease_until=min((h.lease_until for h in held.values()), default=0.0),
+            adopt=tuple(held),
+            stopping=tuple(stopping),
+            words=engine.ledger.export(),
+            silent_until=engine.ledger.silent_until,
+        )

@@ -25,6 +25,7 @@ class Promises:
         self._rolls: dict[int, tuple[str, ...]] = {}  # by epoch
         self._started: dict[str, dict[int, str]] = {}  # set -> number -> the generation that started
         self._origin: dict[str, str] = {}  # generation -> the one that its tree came from
+        self._base: dict[str, str] = {}  # generation -> the one that it must not leave out
         self._lossy: set[str] = set()  # generations that an operator made with --accept-loss
         self._noted: dict[str, set[str]] = {}  # generation -> who has it durably that it had started
         world.witness = self._before
@@ -106,10 +107,13 @@ class Promises:
 
     def begin_set(self, set_name: str, first: Head) -> None:
         self._started[set_name] = {first.n: first.id}
+        self._noted[first.id] = set(self.world.machines)
 
-    def _made(self, head: Head, lossy: bool) -> None:
-        """A node made this generation."""
+    def _made(self, set_name: str, head: Head, lossy: bool) -> None:
+        """A node made this generation. It has to stand on what a majority has noted as started by now."""
         self._origin[head.id] = head.origin_id
+        settled = [number for number, one in self._started[set_name].items() if self._is_settled(one)]
+        self._base[head.id] = self._started[set_name][max(settled)]
         if lossy:
             self._lossy.add(head.id)
 

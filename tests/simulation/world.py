@@ -51,7 +51,9 @@ class World(Effects):
         self._order = itertools.count()
         self.watch: Callable[[World], None] = lambda world: None  # after every event
         self.witness: Callable[[str, ev.Action], None] = lambda name, action: None  # before every action
-        self.made: Callable[[Head, bool], None] = lambda head, lossy: None  # a generation, by --accept-loss?
+        self.made: Callable[[str, Head, bool], None] = lambda name, head, lossy: (
+            None
+        )  # a generation, by --accept-loss?
         self.stored: Callable[[str, Head], None] = lambda name, head: None  # durable on that node
 
     # --- time ---------------------------------------------------------------------------------
@@ -109,8 +111,10 @@ class World(Effects):
             machine.grants = machine.memory()
         begin = machine.grants or Beginning(machine_booted=True)
         if begin.lease_until <= machine.clock(self.now):
-            machine.running.clear()  # the first act of a start (rule 4)
             begin = replace(begin, resumes=b"", adopt=())
+        machine.running = {
+            held for held in machine.running if held[0] in begin.adopt
+        }  # first of all (rule 4)
         self._boot(name, begin)
 
     def _boot(self, name: str, begin: Beginning) -> None:

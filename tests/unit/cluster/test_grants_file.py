@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_cluster import IP_GROUP, KEY, beat_of, boot_of, spec_of
 
 from drcm.cluster.engine import Beginning, Engine
-from drcm.cluster.events import Tick
+from drcm.cluster.events import StopMember, Tick
 from drcm.cluster.grants_file import GrantsFile, grants_file
 from drcm.cluster.handover import Handover
 from drcm.cluster.messages import HoldState
@@ -125,3 +126,15 @@ def test_this_kernel(tmp_path: Path) -> None:
     """The real one's boot_id, equal as long as the machine is up."""
     assert grants_file(tmp_path) == grants_file(tmp_path)
     assert len(grants_file(tmp_path).kernel_boot) == 36
+
+
+def test_a_restart_ends_what_the_former_daemon_was_letting_go_of(file: GrantsFile) -> None:
+    """A group that was stopping, or being handed over, is claimed until all of it is stopped."""
+    engine = holding()
+    engine.care.holdings["a/ip:two"] = replace(engine.care.holdings[KEY], state=HoldState.STOPPING)
+    file.write(engine)
+    begin = file.beginning(NOW + 1.0)
+    assert (begin.adopt, begin.stopping) == ((KEY,), ("a/ip:two",))
+    both = replace(engine.spec, groups=(IP_GROUP, replace(IP_GROUP, key="a/ip:two", members=("ip:two",))))
+    actions = Engine(both, boot_of("a", 2), NOW + 1.0, begin).handle(Tick(), NOW + 1.01)
+    assert [a.member for a in actions if isinstance(a, StopMember)] == ["ip:two"]
