@@ -173,6 +173,9 @@ class Court:
             return Permit(now + self.spec.lease_seconds, f"{peer} has left")
         if self._sight_ends(now) <= now:
             return Permit(NEVER, CUT_OFF)
+        blind = "" if incumbent else self.hopeless(now)  # it was claimed before the pings were lost
+        if blind:
+            return Permit(NEVER, blind)
         if incumbent or self.membership.is_dead(peer, now):
             return Permit(self._sight_ends(now), f"alone: {peer} is not heard")
         return Permit(NEVER, f"waiting for {peer} to grant it")
