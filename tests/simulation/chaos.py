@@ -55,7 +55,9 @@ class Life:
         self.pings = self.quorum is Quorum.TWO_NODE and self.random.random() < 0.6
         self.last_man_standing = self.majority and size > 3 and self.random.random() < 0.5
         self.interval = self.random.choice((0.1, 0.2, 0.2, 0.2))
-        self.config = Config(self.names)
+        self.config = Config(
+            self.names, 1.4 if self.last_man_standing else 2.0
+        )  # a death counts after 5 T_dead
         self.world = World({name: self.spec(name) for name in self.names}, self.seed)
         self.world.engine_class = self.engine_class
         self.promises = Promises(self.world, self.majority)

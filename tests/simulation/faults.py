@@ -39,7 +39,7 @@ class Faults:
         chosen = [f for f in known if sick or f not in SICK]
         self._faults: list[Callable[[], None]] = [getattr(self, name) for name in (*USUAL, *chosen)]
         self._malice = self.random.choice((0.0, 0.02, 0.1))  # share of delicate moments that are struck
-        if self._malice:
+        if self._malice or life.last_man_standing:
             witness = self.world.witness
             self.world.witness = lambda name, action: (witness(name, action), self._moment(name, action))[0]
 
@@ -280,7 +280,7 @@ class Faults:
         gone = [name for name in self.random.sample(self.names, 2) if self.world.machines[name].powered]
         for name in gone:
             self.world.power_cut(name)
-            self._soon(self.random.uniform(8.0, 14.0), lambda n=name: self._back(n))  # type: ignore[misc]
+            self._soon(self.random.uniform(8.0, 16.0), lambda n=name: self._back(n))  # type: ignore[misc]
 
     def _back(self, name: str) -> None:
         if not self.world.machines[name].powered:
@@ -289,8 +289,22 @@ class Faults:
     # --- blows at the worst moment ------------------------------------------------------------------
 
     def _moment(self, name: str, action: ev.Action) -> None:
-        if isinstance(action, DELICATE) and not self.over and self.random.random() < self._malice:
+        if self.over:
+            return
+        if isinstance(action, ev.StoreRoll) and action.roll.epoch > 1:
+            if self.random.random() < 0.3:
+                self._soon(self.random.uniform(0.0, 0.012), lambda: self._split(name))
+        elif isinstance(action, DELICATE) and self.random.random() < self._malice:
             self._soon(self.random.uniform(0.0, 0.012), lambda: self._hit(name))
+
+    def _split(self, name: str) -> None:
+        """The roll is changing: two on one side, all others, back from the dead, on the other (E6)."""
+        pair = (name, self._other(name))
+        rest = [other for other in self.names if other not in pair]
+        self._cut(*((a, b) for a in pair for b in rest), *((b, a) for a in pair for b in rest))
+        self.world.say("network", f"{' and '.join(pair)} are cut off from the others")
+        for other in rest:
+            self._back(other)
 
     def _hit(self, name: str) -> None:
         if not self.world.machines[name].listens:
