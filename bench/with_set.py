@@ -14,6 +14,7 @@ from tests.lab import wait_until
 
 AFTER_SECONDS = 0.3  # an answer sooner than this after the cut may have been on its way
 GONE_SECONDS = 20.0
+SETTLE_SECONDS = 120.0  # on a busy machine a pass of rsync and ssh may take 15 of them
 PARTS = (  # row, title, seconds promised
     ("power-cut-set", "power cut, with a set", 2.5),
     ("clean-stop-set", "clean stop, from the set's hand-over", 0.3),
@@ -36,7 +37,7 @@ def power_cut(cluster: Cluster) -> float:
         cut = cluster.a.power_cut()
         probe.wait_answer(GONE_SECONDS, after=cut + AFTER_SECONDS)
         outage = max(gap.seconds for gap in probe.gaps() if gap.end > cut)
-    cluster.settle()
+    cluster.settle(SETTLE_SECONDS)
     return outage
 
 
@@ -51,5 +52,5 @@ def clean_stop(cluster: Cluster) -> float:
         (line,) = logged(cluster.a, f"--hand-over {BACKUP}: exit 0", mark)
         given = clock.now() - (time.time() - datetime.fromisoformat(line.split()[0]).timestamp())
         back = max(probe.gaps(), key=lambda gap: gap.seconds).end
-    cluster.settle()
+    cluster.settle(SETTLE_SECONDS)
     return back - given
