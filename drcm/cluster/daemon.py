@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from drcm.cluster.members import Members
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.notify import Notifier
 from drcm.cluster.programs import Programs
-from drcm.cluster.realtime import lock_memory, raise_priority
+from drcm.cluster.realtime import lock_memory, raise_priority, raise_thread, raise_threads
 from drcm.cluster.setkeeping import SetKeeping
 from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
@@ -369,6 +370,7 @@ def run(options: Options) -> int:
         for refusal in (raise_priority(), lock_memory()):
             if refusal:
                 log.warning("%s", refusal)
+        raise_threads()
         if sys.version_info < (3, 12):  # its default starts a thread for each child
             asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
         return asyncio.run(_run(cluster, me, keys, here))
@@ -377,6 +379,7 @@ def run(options: Options) -> int:
 
 
 async def _run(cluster: Cluster, me: Node, keys: Keys, here: Paths) -> int:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=raise_thread))
     return await Daemon(cluster, me, keys, here).run()
 
 

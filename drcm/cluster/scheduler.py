@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from drcm.clock import Seconds, now
+from drcm.cluster.realtime import raise_thread
 from drcm.config.model import Schedule
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class SetScheduler:
         return self._troubles
 
     def _run(self) -> None:
+        raise_thread()
         from drcm.cluster.triggers import Agenda
 
         agenda = Agenda(self._due, self._timezone or local_timezone())

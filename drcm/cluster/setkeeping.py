@@ -19,6 +19,7 @@ from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.programs import Programs
+from drcm.cluster.realtime import raise_thread
 from drcm.cluster.setruns import SetRuns
 from drcm.config.model import Cluster, SyncSet
 from drcm.errors import DrcmError
@@ -60,7 +61,7 @@ class SetKeeping:
         self._looked: dict[str, custody.Custody] = {}
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
         self._tasks: set[asyncio.Task[None]] = set()
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="drcm-set")
+        self._workers = ThreadPoolExecutor(WORKERS, "drcm-set", initializer=raise_thread)
         self._heads: dict[str, Head] = {}
         self._heads_lock = threading.RLock()
 

@@ -32,13 +32,19 @@ def test_a_forked_child_is_ordinary() -> None:
 
 
 @as_root
-def test_a_thread_is_ordinary() -> None:
-    """The scheduler's thread does not compete with the main loop: it is SCHED_OTHER."""
+@pytest.mark.parametrize(("main", "thread"), [("realtime.raise_priority()", (os.SCHED_RR, 1)), ("", (0, 0))])
+def test_a_thread_comes_next(main: str, thread: tuple[int, int]) -> None:
+    """It does not compete with the main loop, nor ordinary processes with it: it may hold Python's lock."""
     out = run(
-        "realtime.raise_priority()\n"
-        "t = threading.Thread(target=lambda: print(os.sched_getscheduler(0)))\nt.start()\nt.join()"
+        f"{main}\n"
+        "def told():\n"
+        "    realtime.raise_thread()\n"
+        "    policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK\n"
+        "    print(policy, os.sched_getparam(0).sched_priority, flush=True)\n"
+        "    subprocess.run([sys.executable, '-c', 'import os; print(os.sched_getscheduler(0))'])\n"
+        "t = threading.Thread(target=told)\nt.start()\nt.join()"
     )
-    assert out.strip() == str(os.SCHED_OTHER)
+    assert out.split() == [*map(str, thread), str(os.SCHED_OTHER)]
 
 
 @as_root
