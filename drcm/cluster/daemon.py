@@ -121,7 +121,7 @@ class Daemon:
     async def _serve(self) -> None:
         """Everything that may come a little later: it must not delay the first beat (HISTORIES E8)."""
         watchdog.configure(self.paths.run, self.me.watchdog)
-        ensure_keeper(self.paths.run)
+        await asyncio.to_thread(ensure_keeper, self.paths.run)  # waits for an ordinary child
         from drcm.cluster.control import ControlServer
         from drcm.cluster.scheduler import SetScheduler
         from drcm.cluster.transport.certificates import make_in_child
@@ -289,7 +289,7 @@ class Daemon:
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
             if clock.now() - looked > KEEPER_LOOK:
                 looked = clock.now()
-                ensure_keeper(self.paths.run)
+                await asyncio.to_thread(ensure_keeper, self.paths.run)
 
     def _report_foreign_keys(self) -> None:
         """Members that speak with a key that is not ours are mute; somebody must be told (HISTORIES W8)."""
