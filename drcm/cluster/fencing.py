@@ -33,7 +33,12 @@ class Fencing:
         self._blocked: dict[tuple[str, GroupKey], float] = {}  # since when
 
     def comes_first(self, group: Group, now: float) -> str:
-        """What holds the start of `group` back; empty where nobody need be fenced for it."""
+        """What holds the start of `group` back; empty where nobody need be fenced for it.
+
+        Not for the roll of voters: nothing runs in it.
+        """
+        if not group.members:
+            return ""
         victim = next((name for name in group.candidates if self._may_hold(name, group, now)), "")
         if not victim:
             return ""
