@@ -46,19 +46,25 @@ class Alerting:
         self._programs, self._paths, self._mails = programs, paths, mails
         self._queue: deque[Problem] = deque(maxlen=QUEUE)
         self._kept = paths.state / "raised.json"
-        self._open = _load(self._kept)  # raised by this daemon or a former one, and not over
-        self._saved = set(self._open)
+        self._former = _load(self._kept)  # raised by a former daemon, and not over
+        self._open: set[str] = set()  # raised by this one
+        self._saved = set(self._former)
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def problem(self, problem: Problem) -> None:
-        """Note it. What is open is not raised again, what is not open is not over: that costs nothing."""
+        """Note it. What is open is not raised again, what is not open is not over: that costs nothing.
+
+        What a former daemon raised is raised once more: the throttle is drcm-alert's, and it lasts.
+        """
         event = problem.key.partition(":")[0] in EVENTS
-        if (problem.key in self._open) is not problem.over and not event:
+        known = self._open | self._former if problem.over else self._open
+        if (problem.key in known) is not problem.over and not event:
             return
         log.log(logging.INFO if problem.over else logging.WARNING, "%s: %s", problem.key, problem.text)
         if problem.over:
             self._open.discard(problem.key)
+            self._former.discard(problem.key)
         elif not event:
             self._open.add(problem.key)
         self._queue.append(problem)
@@ -89,9 +95,10 @@ class Alerting:
 
     async def _keep(self) -> None:
         """What is open outlives this daemon: the next one must know what it may have to close."""
-        if self._open == self._saved:
+        kept = self._open | self._former
+        if kept == self._saved:
             return
-        self._saved = set(self._open)
+        self._saved = kept
         try:
             await asyncio.to_thread(write_json, self._kept, sorted(self._saved))
         except (OSError, DrcmError) as error:

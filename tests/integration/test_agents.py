@@ -51,6 +51,10 @@ minutely, /etc/drcm/crontabs/minutely, /etc/cron.d, /etc/drcm/resources/crontab.
 [CM_APPLICATIONS]
 app, nobody:nogroup, /srv/begin >/srv/app/who &, pkill -f 'sleep 4343'
 
+[CM_RESOURCE]
+resource = filesystem:share
+restart_limit = 0
+
 [CM_NODE]
 nodename = cmnode1
 hostname = cmnode1
