@@ -152,7 +152,7 @@ def site() -> Iterator[Site]:
         lab.power_on()
         for node, nas in zip(nodes, servers, strict=True):
             furnish(node, nas)
-            node.start_drcm(env=QUICK)
+            node.start_drcm(env=QUICK, wait=SETTLE_SECONDS)
         yield made
 
 
@@ -237,7 +237,7 @@ def test_power_cut_moves_all_of_it_and_it_comes_home(site: Site) -> None:
     assert mounts(site.b, WORK) == ["tmpfs"]
     site.a.power_on()
     prepare_boot(site.a, site.nas)
-    site.a.start_drcm(env=QUICK)
+    site.a.start_drcm(env=QUICK, wait=SETTLE_SECONDS)
     site.wait_all_on(site.a)
     wait_until(lambda: running(site.b) == set(), SETTLE_SECONDS, site.logs)
     assert site.page() == "cmnode1"
