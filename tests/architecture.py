@@ -26,7 +26,8 @@ PURE = {
         messages moving orders picture placement roll spec stat upkeep
     """,
     "drcm.replication": """
-        gaterequest generation guards kept outcome plan result retention rootstate rsync rsyncserver
+        again gaterequest generation guards kept outcome plan result retention rootstate rsync
+        rsyncserver
         transitions verdict
     """,
     "drcm.alerts": "alert message policy",
@@ -35,8 +36,9 @@ EFFECTS = {
     "drcm": "clock console control history logs paths state",
     "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
-        alerting answers client control daemon fencer grants_file keeper lease_file members moveanswers notify
-        pinger programs realtime releasing roll_file scheduler setkeeping setruns triggers watchdog wire
+        alerting answers client control daemon fencer grants_file keeper lateness lease_file members
+        moveanswers notify pinger programs realtime releasing roll_file scheduler setkeeping setruns
+        triggers watchdog wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab limits neighbour netlink ocf probing process
@@ -45,9 +47,9 @@ EFFECTS = {
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
     "drcm.replication": """
         archive arguments beginning conflicts custody days deciding diary founding gate gatecalls
-        gatekept gatereceive job link locks looking manifest mounts movecommand moves openssh past
-        pastview places process progress push putback receiving records remote report resolving role
-        roots run sources sshsetup tidying trash undoing
+        gatekept gatereceive hooks job link livedata locks looking manifest mounts movecommand moves
+        openssh past pastview places process progress push putback receiving records remote report
+        resolving role roots run sources sshsetup tidying trash undoing
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

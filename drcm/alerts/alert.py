@@ -26,6 +26,7 @@ class Kind(StrEnum):
     NODE_DEAD = "node-dead"
     FAILED_OVER = "failed-over"
     SET_FAILED = "set-failed"
+    SET_LATE = "set-late"
     SET_DIVERGED = "set-diverged"
     GUARD = "guard"
     CONFIG_DIFFERS = "config-differs"
@@ -53,6 +54,7 @@ SEVERITIES: dict[str, Severity] = {
     Kind.NODE_DEAD: Severity.CRITICAL,
     Kind.FAILED_OVER: Severity.WARNING,
     Kind.SET_FAILED: Severity.WARNING,
+    Kind.SET_LATE: Severity.CRITICAL,
     Kind.SET_DIVERGED: Severity.CRITICAL,
     Kind.GUARD: Severity.CRITICAL,
     Kind.CONFIG_DIFFERS: Severity.WARNING,

@@ -24,6 +24,7 @@ SUBJECTS = {
     "node-dead": "node {} is DOWN",
     "failed-over": "{} FAILED OVER",
     "set-failed": "sync of {} failed",
+    "set-late": "the copies of {} are too old",
     "set-diverged": "sync set {} has DIVERGED",
     "resource-failed": "{} failed",
     "stopped": "{} RUNS NOWHERE",

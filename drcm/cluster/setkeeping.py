@@ -26,7 +26,7 @@ from drcm.errors import DrcmError
 from drcm.paths import Paths
 from drcm.replication import custody, days
 from drcm.replication.generation import Generation, Position
-from drcm.state import read_json, write_json
+from drcm.state import keep_reserve, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class SetKeeping:
         due: Callable[[str], None],
     ) -> None:
         self.cluster, self.me, self.paths, self.feed = cluster, me, paths, feed
-        self.runs = SetRuns(programs, paths, problem)
+        self.runs = SetRuns(programs, paths, problem, me)
         self._due = due
         self._looked: dict[str, custody.Custody] = {}
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
@@ -80,10 +80,11 @@ class SetKeeping:
         return [ev.HeadStored(name, head) for name, head in self._heads.items()] + found
 
     def start(self) -> None:
+        self._workers.submit(keep_reserve, self.paths.state)
         self._spawn(self._keep_looking())
         self._spawn(self._keep_days())
         for sync_set in self._own_sets():
-            self._spawn(self.runs.recall_last_good(sync_set.name))
+            self._spawn(self.runs.recall_last_good(sync_set.name, sync_set.nodes))
 
     async def close(self) -> None:
         await self.runs.close()
@@ -126,7 +127,9 @@ class SetKeeping:
 
     def run_scheduled(self, name: str, targets: list[str]) -> None:
         """The set is due, this node writes it, `targets` are heard. What still runs is not started twice."""
-        if not self.runs.is_running(name) and targets:
+        if self.runs.is_running(name):
+            self.runs.skip(name, "the last one is still running")
+        elif targets:
             self._spawn(self._scheduled(name, targets))
 
     # --- how ------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ class SetKeeping:
             await self._work(custody.mark_doubtful, self.paths, sync_set, self.me, action.why)
         except DrcmError as error:
             log.error("%s: %s", action.name, error)
-        await self._look(sync_set)
+        await self._look_again(sync_set)
 
     async def _step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
         sync_set = self.cluster.set(action.name)
@@ -240,18 +243,18 @@ class SetKeeping:
         except DrcmError as error:
             self.feed(ev.StepDone(action.group, action.op, str(error)))
             return
-        await self._look(sync_set)
+        await self._look_again(sync_set)
         self.feed(ev.StepDone(action.group, action.op, head=head))
 
     async def _pass(self, action: ev.Pass) -> None:
         begun = clock.now()
         error = await self.runs.hand_over(action.name, action.to, action.last)
-        await self._look(self.cluster.set(action.name))
+        await self._look_again(self.cluster.set(action.name))
         self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
 
     async def _scheduled(self, name: str, targets: list[str]) -> None:
         await self.runs.scheduled(name, targets)
-        await self._look(self.cluster.set(name))
+        await self._look_again(self.cluster.set(name))
 
     async def _prepare(self, action: ev.Prepare) -> None:
         error = await self.runs.prepare(action.name, action.to)
@@ -260,10 +263,7 @@ class SetKeeping:
     async def _keep_looking(self) -> None:
         while True:
             for sync_set in await self._work(self._changed, self._own_sets()):
-                try:
-                    await self._look(sync_set)
-                except DrcmError as error:
-                    log.error("%s: %s", sync_set.name, error)
+                await self._look_again(sync_set)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _changed(self, sets: list[SyncSet]) -> list[SyncSet]:
@@ -295,6 +295,13 @@ class SetKeeping:
         """Those whose trash could not be looked through: a long run of the set holds its lock."""
         return [name for name in names if not await self.runs.tidy(name)]
 
+    async def _look_again(self, sync_set: SyncSet) -> None:
+        """What can't be stored now is seen at the next look: whoever waits for an answer gets it first."""
+        try:
+            await self._look(sync_set)
+        except DrcmError as error:
+            log.error("%s: %s", sync_set.name, error)
+
     async def _look(self, sync_set: SyncSet) -> None:
         if self.me not in sync_set.nodes:
             return
@@ -305,7 +312,7 @@ class SetKeeping:
             await self._work(self._write_heads)
             self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
         if former is not None and former != look:
-            await self.runs.recall_last_good(sync_set.name)
+            await self.runs.recall_last_good(sync_set.name, sync_set.nodes)
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from drcm import clock
 from drcm.cluster import events as ev
+from drcm.cluster.lateness import Lateness
 from drcm.cluster.programs import Outcome, Programs, Waiting
-from drcm.errors import EXIT_DIVERGED, EXIT_LOCKED, EXIT_OK, EXIT_WRONG_ROLE, DrcmError
+from drcm.errors import EXIT_DIVERGED, EXIT_IO, EXIT_LOCKED, EXIT_OK, EXIT_WRONG_ROLE, DrcmError
 from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ENDED_BY_US = 128 + signal.SIGTERM  # a hand-over or the lease's end: no failure of the set
 LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that somebody started by hand
 
@@ -24,9 +27,13 @@ LOCKED_RETRIES, LOCKED_WAIT = 20, 0.5  # a hand-over's pass waits for a run that
 class SetRuns:
     """The `drcm-sync` children of this node. `last_good`: when a set was last synced from here, in UTC."""
 
-    def __init__(self, programs: Programs, paths: Paths, problem: Callable[[ev.Problem], None]) -> None:
+    def __init__(
+        self, programs: Programs, paths: Paths, problem: Callable[[ev.Problem], None], me: str
+    ) -> None:
         self._programs, self._paths, self._problem = programs, paths, problem
         self.last_good: dict[str, datetime] = {}
+        self.lateness = Lateness(me)
+        self.skipped: Counter[str] = Counter()  # scheduled runs that found another one of the set at work
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._prepared: dict[str, Waiting] = {}  # last passes that stand ready
         self._held: dict[str, asyncio.Task[None]] = {}
@@ -55,6 +62,8 @@ class SetRuns:
         """A run to `targets`; its end is told to the alerts."""
         outcome = await self._sync(name, *(word for node in targets for word in ("--target", node)))
         complaint = why_failed(outcome)
+        if outcome.code == EXIT_LOCKED:
+            self.skip(name, complaint)
         if outcome.code == EXIT_OK:
             self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
         elif outcome.code == EXIT_DIVERGED:
@@ -65,16 +74,21 @@ class SetRuns:
 
     async def tidy(self, name: str) -> bool:
         """Let go of trash that is past its days; False where that must be tried again soon."""
-        outcome = await self._programs.run("drcm-sync", name, "--tidy", "-q")
+        outcome = await _or_why(self._programs.run("drcm-sync", name, "--tidy", "-q"))
         if outcome.code not in (EXIT_OK, EXIT_WRONG_ROLE):
             log.warning("drcm-sync %s --tidy: %s", name, why_failed(outcome))
         return outcome.code != EXIT_LOCKED
+
+    def skip(self, name: str, why: str) -> None:
+        """A run was due, and was left out."""
+        self.skipped[name] += 1
+        log.info("%s: a run was due and is left out (%d so far): %s", name, self.skipped[name], why)
 
     async def prepare(self, name: str, to: str) -> str:
         """Have the last pass to `to` stand ready; why it does not, or ""."""
         self.drop_prepared(name)
         words = ("--json", "-q", "--hand-over", to, "--wait-go")
-        ready = await self._programs.prepare("drcm-sync", name, *words)
+        ready = await _or_why(self._programs.prepare("drcm-sync", name, *words))
         if isinstance(ready, Waiting):
             self._prepared[name] = ready
             return ""
@@ -96,17 +110,22 @@ class SetRuns:
             outcome = await self._sync(name, option, to)
         return "" if outcome.code == EXIT_OK else f"drcm-sync {name} {option} {to}: {why_failed(outcome)}"
 
-    async def recall_last_good(self, name: str) -> None:
-        """When it was last synced by this node, also by hand or by a former daemon."""
+    async def recall_last_good(self, name: str, nodes: Collection[str] = ()) -> None:
+        """When it was last synced by this node (to each of `nodes`), also by hand or by a former daemon."""
         from drcm.history import History
 
+        history = History(self._paths.history)
         try:
-            row = await asyncio.to_thread(History(self._paths.history).last_good, name)
+            row = await asyncio.to_thread(history.last_good, name)
+            rows = [await asyncio.to_thread(history.last_good, name, node) for node in nodes]
         except DrcmError as error:
             log.warning("%s: %s", name, error)
             return
         if row is not None and row.ended > self.last_good.get(name, row.started):
             self.last_good[name] = row.ended
+        for one in rows:
+            if one is not None and (ago := (clock.wall() - one.ended).total_seconds()) >= 0:
+                self.lateness.good(name, one.target, clock.now() - ago)
 
     async def _sync(self, name: str, *options: str) -> Outcome:
         """One run; after the one that is under way, and after held-back files were kept."""
@@ -121,6 +140,9 @@ class SetRuns:
             if self._running.get(name) is task:
                 del self._running[name]
         self._tell_of_conflicts(name, outcome)
+        for target in _targets(outcome):
+            if target.get("exit_code") == EXIT_OK:
+                self.lateness.good(name, str(target.get("node")), clock.now())
         if outcome.code == EXIT_OK:
             self.last_good[name] = clock.wall()
         log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
@@ -129,10 +151,10 @@ class SetRuns:
     async def _run(self, name: str, options: tuple[str, ...]) -> Outcome:
         prepared = self._prepared.pop(name, None)
         if prepared is not None and "--hand-over" in options:
-            return await self._programs.finish(prepared)
+            return await _or_why(self._programs.finish(prepared))
         if prepared is not None:
             self._programs.drop(prepared)
-        return await self._programs.run("drcm-sync", name, "--json", "-q", *options)
+        return await _or_why(self._programs.run("drcm-sync", name, "--json", "-q", *options))
 
     def _tell_of_conflicts(self, name: str, outcome: Outcome) -> None:
         """What the run found on the other side and never had been sent is kept there: somebody must look."""
@@ -144,6 +166,16 @@ class SetRuns:
                 text = f"{differ} names on {target.get('node')} had other owners, modes or times"
             if kept or differ:
                 self._problem(ev.Problem(f"conflicts:{name}", f"{text}. Look: drcm-sync {name} --conflicts"))
+
+
+async def _or_why(running: Awaitable[T]) -> T | Outcome:
+    """Its outcome, also where it could not even be started: no process, no memory, no program."""
+    try:
+        return await running
+    except OSError as error:
+        return Outcome(EXIT_IO, {}, f"it could not be started: {error}")
+    except DrcmError as error:
+        return Outcome(error.exit_code, {}, f"it could not be started: {error.what}")
 
 
 def why_failed(outcome: Outcome) -> str:

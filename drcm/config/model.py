@@ -243,12 +243,14 @@ class SyncSet:
     max_delete_percent: float = 10.0
     max_delete: int = 1000  # over both the percentage and this: nothing is deleted
     max_shrink_percent: float = 50.0  # a source smaller by more than this is refused
-    max_lag: float = 0.0  # seconds without a good run before an alert; 0 = four periods
+    max_lag: float = 0.0  # seconds; a copy that is older is an alert; 0 = four periods, 600 s at least
     trash_days: int = 30  # of the daemon's own counting, never of the wall clock
     trash_size: int = 0  # bytes; 0 = no limit
     bwlimit: str = ""  # as rsync's --bwlimit
     resources: tuple[ResourceRef, ...] | None = None  # what moves with it; None = all its primary's
     allow_live: bool = False
+    pre_sync: str = ""  # command before each run, without a shell; "" = none
+    post_sync: str = ""  # and after it, however it ended
     fsync: bool = False
     line: int = 0
 

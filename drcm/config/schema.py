@@ -241,7 +241,11 @@ SYNC = KeySection(
             "max_shrink_percent",
             aliases=("max_shrink_percent",),
         ),
-        Key("max_lag", v.seconds(0, 365 * DAY), "alert after this long without a good run; 0 = four periods"),
+        Key(
+            "max_lag",
+            v.seconds(0, 365 * DAY),
+            "alert once a copy is older; 0 = four periods, at least ten minutes",
+        ),
         Key(
             "trash_days", v.integer(1, 36_500), "days for which replaced and deleted files are kept at least"
         ),
@@ -260,6 +264,8 @@ SYNC = KeySection(
             many=True,
         ),
         Key("allow_live", v.BOOL, "1 = sync even a running database's files (the copy may be useless)"),
+        Key("pre_sync", v.COMMAND, "command on the writer before each run, as a dump or snapshot; no shell"),
+        Key("post_sync", v.COMMAND, "command on the writer after each run, however it ended; no shell"),
         Key("fsync", v.BOOL, "1 = every file is on disk before a run counts; slow"),
     ),
     repeated=True,

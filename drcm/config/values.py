@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -183,6 +184,13 @@ def _parse_fence(text: str) -> str:
     return text
 
 
+def _parse_command(text: str) -> str:
+    """Kept as it stands; its words must be there to be had."""
+    if text and not shlex.split(text):
+        raise ValueError(text)
+    return text
+
+
 def _parse_filled(text: str) -> str:
     if not text:
         raise ValueError(text)
@@ -277,6 +285,7 @@ def list_of(item: Type, expected: str) -> Type:
 FENCE = Type("/path/program with its arguments, or fence:AGENT key=value ...", _parse_fence)
 BOOL = Type("1 or 0 (also true/false, t/f, yes/no, y/n)", _parse_bool)
 TEXT = Type("text", str)
+COMMAND = Type("a program with its arguments, quoted as in a shell", _parse_command)
 FILLED = Type("some text", _parse_filled)
 PORT = Type("a port from 1 to 65535", lambda text: int(_within(_parse_integer(text), 1, 65535)))
 NAME = Type("a name of letters, digits and _ . - (64 at most)", _matching(NAME_PATTERN))

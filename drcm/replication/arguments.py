@@ -7,7 +7,15 @@ from pathlib import Path
 
 from drcm import __version__
 
-OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")  # guards.OVERRIDES, imported late
+OVERRIDES = (
+    "mount",
+    "mounts",
+    "empty",
+    "shrink",
+    "room",
+    "delete",
+    "live",
+)  # guards.OVERRIDES, imported late
 
 EPILOG = """\
 exit codes:

@@ -13,7 +13,7 @@ from drcm.errors import GuardError
 from drcm.replication.generation import Record, Root
 from drcm.replication.rootstate import PRIVATE, RootState
 
-OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete")
+OVERRIDES = ("mount", "mounts", "empty", "shrink", "room", "delete", "live")
 ROOM_KEPT = 0.02  # of the needed bytes more, for folders and metadata
 
 
@@ -45,6 +45,13 @@ def check_source(record: Record, root: Root, state: RootState, overrides: Collec
         return
     counted = f" ({root.files} files at the last complete run)" if root.files else ""
     raise _refusal(record, root, f"expected the files of the set{counted}, it is empty", _EMPTY, "empty")
+
+
+def check_live(record: Record, root: Root, found: Collection[str], overrides: Collection[str] = ()) -> None:
+    """No database is at work in the source; `found`: what is, in words."""
+    if found and "live" not in overrides:
+        what = f"expected files at rest, found at work: {', '.join(found)}"
+        raise _refusal(record, root, what, _LIVE, "live")
 
 
 def check_shrink(
@@ -90,6 +97,10 @@ _GONE = "it is not mounted; it was replaced by an empty disk; it was deleted"
 _OTHER = "another disk is mounted there; the tree was copied with its marker; two sets name one directory"
 _MOUNT = "it is mounted elsewhere than before; fstab was changed; a bind mount is missing"
 _EMPTY = "a file system is not mounted; the files were moved or deleted; the wrong directory is named"
+_LIVE = (
+    "a database keeps its files in the set, and a copy taken while it writes may be useless; give "
+    "pre_sync and post_sync commands that make it consistent (a dump, a snapshot), or set allow_live = 1"
+)
 _READ_ONLY = "the disk has errors (see dmesg); it is mounted ro in fstab; a snapshot is mounted"
 _FULL = (
     f"{PRIVATE}/trash in that directory holds what runs replaced (its oldest folders may go); "

@@ -36,13 +36,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`reason` in operator's words, `failed` the paths that did not arrive."""
+    """`reason` in operator's words, `failed` the paths that did not arrive, or vanished under way."""
 
     kind: Kind
     reason: str
     exit_code: int
     rsync_rc: int
     failed: tuple[str, ...] = ()
+    undeleted: bool = False  # the source could not be read wholly, so nothing was deleted
 
     @property
     def good(self) -> bool:
@@ -85,6 +86,8 @@ _REFUSED = re.compile(r"^drcm-gate: refused \((\d+)\): (.*)$", re.MULTILINE)
 _DISCARDED = re.compile(r"^.*discarding completed file.*$", re.MULTILINE)
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _SYMLINKS = re.compile(r"Too many levels of symbolic links")
+_VANISHED = re.compile(r'^file has vanished: "(.+?)"', re.MULTILINE)
+_UNLISTED = re.compile(r"skipping file deletion")
 _FAILED_PATH = re.compile(
     r"^rsync: (?:\[\w+\] )?[^\"\n]*\"(?P<quoted>.+?)\""
     r"|^Unable to create partial-dir for (?P<partial>.+?) -- ",
@@ -106,7 +109,10 @@ def judge(code: int, stderr: str) -> Outcome:
     elif code == 3 and _SYMLINKS.search(stderr):
         reason = "a path passes a symlink that belongs to neither root nor the backup user"
     failed = failed_paths(stderr) if kind in (Kind.PARTIAL, Kind.NO_SPACE) else ()
-    return Outcome(kind, _with_detail(kind, reason, stderr), _EXITS[kind], code, failed)
+    if kind is Kind.VANISHED:
+        failed = tuple(dict.fromkeys(_VANISHED.findall(stderr)))
+    undeleted = _UNLISTED.search(stderr) is not None
+    return Outcome(kind, _with_detail(kind, reason, stderr), _EXITS[kind], code, failed, undeleted)
 
 
 def _unknown(code: int) -> tuple[Kind, str]:

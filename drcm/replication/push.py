@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from drcm.clock import now
 from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
-from drcm.replication import guards, outcome, plan, process, records, rsync, transitions
+from drcm.replication import again, guards, outcome, plan, process, records, rsync, transitions
 from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -29,7 +29,6 @@ from drcm.replication.sources import Sources
 from drcm.replication.verdict import Verdict, VerdictKind
 
 BEGIN_SECONDS = 300.0  # on an `ahead` tree the gate walks all of it: held-back files, metadata
-VANISHED_TRIES = 2  # on a live tree files come, go and move under way: once more, then it is good
 
 
 @dataclass
@@ -178,21 +177,32 @@ class Push:
         }
 
     def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
-        mentioned: list[rsync.Item] = []  # by any try: the second one sends only what the first did not
-        for again in range(VANISHED_TRIES):
-            ended = self._send_once(seen, root, link, attempt + again, deletes, mentioned)
-            missed = self._missed(root, mentioned) if ended.good else ()
-            if ended.kind is not Kind.VANISHED and not missed:
-                break
-        if missed:
-            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
-            ended = Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed)
+        """One root, and what failed or vanished in it once more; TransferError where it isn't whole then."""
+        sent: list[rsync.Item] = []
+        ended = self._send_once(seen, root, link, attempt, deletes, sent)
+        names = again.paths_again(ended, root.path)
+        if names is None and ended.good and self._missed(root, sent):
+            names = ()  # moved under way to where it had been looked already: all of it
+        if names is not None:
+            ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
+        missed = self._missed(root, sent)
+        if missed:
+            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
+            raise _failed(self.node, Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed))
 
     def _send_once(
-        self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool, mentioned: list[rsync.Item]
+        self,
+        seen: Seen,
+        root: Root,
+        link: Link,
+        attempt: int,
+        deletes: bool,
+        sent: list[rsync.Item],
+        only: Sequence[str] = (),
     ) -> Outcome:
+        """One rsync, of all of the root or of `only` these patterns; what it sent is added to `sent`."""
         where = (self.record.name, str(seen.index(root)), self.record.head.id, self.run, str(attempt))
         remote = ("drcm-gate", "receive", *where, "--", "rsync")
         transfer = self._rsync_of(seen, root, link, remote)
@@ -201,10 +211,11 @@ class Push:
             deletes=transfer.deletes and deletes,
             max_delete=self._seat_belt(),
             backup_dir=f"{rsync.OWN_DIR}/trash/{self.record.head.n}-{self.run}-{attempt}",
+            only=tuple(only),
         )
         report, ended = self._run(root, transfer, self.job.progress(f"{self.record.name} to {self.node}"))
         self.sent += report.totals.sent
-        mentioned += report.items
+        sent += report.items
         return ended
 
     def _seat_belt(self) -> int | None:
@@ -213,14 +224,14 @@ class Push:
             return None
         return plan.deletions_allowed(self._files_there(), self.job.sync_set)
 
-    def _missed(self, root: Root, mentioned: Collection[rsync.Item]) -> tuple[str, ...]:
+    def _missed(self, root: Root, sent: Sequence[rsync.Item]) -> tuple[str, ...]:
         """Planned names that are still at the source, and that the run did not mention (HISTORIES R1)."""
         planned = self.plans[root.path]
-        done = plan.plan_of(mentioned)
+        done = plan.plan_of(sent)
         if done.created_count + done.changed_count >= planned.created_count + planned.changed_count:
             return ()
-        known = {item.name for item in mentioned}
-        names = [name for name in (*planned.created, *planned.changed) if name not in known]
+        mentioned = {item.name for item in sent}
+        names = [name for name in (*planned.created, *planned.changed) if name not in mentioned]
         return tuple(name for name in names if os.path.lexists(Path(root.path) / name))
 
     def _verify(self, seen: Seen, link: Link) -> None:

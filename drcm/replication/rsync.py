@@ -42,6 +42,7 @@ class Transfer:
     dry_run: bool = False
     max_delete: int | None = None  # a seat belt only: rsync deletes that many before it stops
     exclude: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # include patterns; of all else nothing
     bwlimit: str = ""
     fsync: bool = False
     timeout: int = 60  # seconds without a byte
@@ -53,6 +54,8 @@ def sender_argv(transfer: Transfer, program: str = "rsync") -> list[str]:
     argv += _optional(transfer)
     argv += OWN_EXCLUDES
     argv += [f"--exclude={pattern}" for pattern in transfer.exclude]
+    argv += [f"--include={pattern}" for pattern in transfer.only]
+    argv += ["--exclude=*"] if transfer.only else []
     argv += ["-e", " ".join(map(_shell_word, transfer.shell))]
     argv += [f"--rsync-path={' '.join(map(_shell_word, transfer.remote))}"]
     return [
@@ -94,9 +97,10 @@ def _optional(transfer: Transfer) -> Iterator[str]:
         yield "--dry-run"
     if transfer.backup_dir:
         yield from ("--backup", f"--backup-dir={transfer.backup_dir}")
-    if transfer.deletes:
+    deletes = transfer.deletes and not transfer.only
+    if deletes:
         yield "--delete-delay"
-    if transfer.deletes and transfer.max_delete is not None:
+    if deletes and transfer.max_delete is not None:
         yield f"--max-delete={transfer.max_delete}"
     if transfer.bwlimit:
         yield f"--bwlimit={transfer.bwlimit}"

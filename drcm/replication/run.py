@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from datetime import datetime
@@ -18,7 +20,7 @@ from drcm.errors import (
     PeerError,
     RoleError,
 )
-from drcm.replication import diary, records
+from drcm.replication import again, diary, hooks, records
 from drcm.replication.generation import Record
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -45,7 +47,8 @@ def sync(
     """
     started = now()
     lock = records.lock(job.paths.sets, job.sync_set.name, f"drcm-sync to {', '.join(targets)}", LOCK_SECONDS)
-    with nullcontext(None) if job.dry_run else lock as held, Sources() as sources:
+    held_lock = nullcontext(None) if job.dry_run else lock
+    with held_lock as held, hooks.around(job), Sources() as sources:
         record = change(_own_record_noted(job, sources))
         results = []
         for node in targets:
@@ -101,15 +104,23 @@ def own_record(job: Job) -> Record:
 
 
 def _one(push: Push, heard: frozenset[str] | None) -> tuple[Record, TargetResult]:
+    """One node; a line that broke is tried again with a connection of its own, under the run's own id."""
     started = now()
     if heard is not None and push.node not in heard:
         what = f"{push.node} is not heard: it gets this run's changes when it is back"
         return push.record, TargetResult(push.node, EXIT_UNAVAILABLE, UNREACHABLE, what)
-    try:
-        result = push.go()
-        return push.record, result
-    except DrcmError as error:
-        return push.record, _failure(push, error, now() - started)
+    attempt = 1
+    while True:
+        try:
+            result = push.go()
+            return push.record, result
+        except DrcmError as error:
+            ended = error.outcome if isinstance(error, TransferError) else None
+            if not again.run_again(ended, error.exit_code, attempt):
+                return push.record, _failure(push, error, now() - started)
+        time.sleep(again.pause(attempt, random.random()))  # noqa: S311 - only spreads the load
+        attempt += 1
+        push = Push(push.job, push.node, push.record, push.sources, push.lock_fd)
 
 
 def _class(error: DrcmError) -> str:

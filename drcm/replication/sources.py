@@ -12,16 +12,20 @@ from types import TracebackType
 from typing import Self
 
 from drcm.errors import GuardError
-from drcm.replication import guards, places, roots
+from drcm.replication import guards, livedata, places, roots
 from drcm.replication.generation import Record, Root
 from drcm.replication.job import Job
 
 
 def check_sources(job: Job, record: Record) -> None:
-    """Every root is the one that was recorded, mounted, marked and not empty, and in no forbidden place."""
+    """Every root is the one that was recorded, mounted, marked, not empty, in no forbidden place, at rest."""
     places.check(job.paths, record.name, [root.path for root in record.roots])
+    sync_set = job.sync_set
+    may_be_live = sync_set.allow_live or sync_set.pre_sync or job.dry_run
     for root in record.roots:
         guards.check_source(record, root, roots.inspect(root.path), job.override)
+        if not may_be_live:
+            guards.check_live(record, root, livedata.find(root.path), job.override)
 
 
 class Sources:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -277,8 +279,37 @@ def test_a_pass_waits_for_a_run_by_hand(desk: Desk) -> None:
     assert len(desk.calls()) == 3
 
 
+@pytest.mark.parametrize("what", ["not there", "no process"])
+def test_what_can_not_be_started_is_answered(desk: Desk, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is never answered would keep the hand-over, and the services, where they are for ever."""
+    if what == "not there":
+        (desk.folder / "drcm-sync").unlink()
+    else:
+
+        async def refuse(*words: object, **options: object) -> None:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+
+    async def story(keeping: SetKeeping) -> None:
+        for operation, begin in enumerate(
+            (
+                lambda: keeping.run_pass(ev.Pass(GROUP, "data", "b", 0, last=False)),
+                lambda: keeping.prepare(ev.Prepare(GROUP, "data", "b", 1)),
+                lambda: keeping.run_pass(ev.Pass(GROUP, "data", "b", 2, last=True)),
+            )
+        ):
+            desk.told.clear()
+            begin()
+            done = await desk.tells(ev.StepDone)
+            assert done.op == operation
+            assert "could not be started" in done.error
+
+    desk.run(story)
+
+
 def test_scheduled_runs_do_not_pile_up(desk: Desk) -> None:
-    """What still runs is not started twice; without a target nothing runs."""
+    """What still runs is not started twice, and is counted; without a target nothing runs."""
     desk.install(f"while [ ! -e {desk.folder}/go ]; do sleep 0.01; done")
 
     async def story(keeping: SetKeeping) -> None:
@@ -286,6 +317,7 @@ def test_scheduled_runs_do_not_pile_up(desk: Desk) -> None:
         keeping.run_scheduled("data", ["b"])
         await desk.until(desk.calls)
         keeping.run_scheduled("data", ["b"])
+        assert keeping.runs.skipped == {"data": 1}
         (desk.folder / "go").touch()
         await desk.until(lambda: desk.problems)
 

@@ -1,0 +1,87 @@
+"""Is a set's newest complete copy too old? One question that catches silence whatever its cause.
+
+Asked by the writer for each backup, and by the others where no writer is heard. Ages are measured by this
+machine's own clock; only what a former daemon did is taken from the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice, pairwise
+
+from drcm.clock import Seconds
+from drcm.cluster.events import Problem
+from drcm.config.model import Schedule, SyncSet
+
+PERIODS = 4  # missed ones, where max_lag is not given
+LEAST = 600.0  # seconds: with a short period a busy machine is no reason for an alert
+NOBODY = ""  # in place of a backup: no node writes the set
+
+
+def limit_of(sync_set: SyncSet, wall: datetime) -> Seconds:
+    """max_lag, or four of the set's periods, at least ten minutes. `wall`: local time, for a crontab's."""
+    return sync_set.max_lag or max(LEAST, PERIODS * _period(sync_set.schedule, wall))
+
+
+def _period(schedule: Schedule, wall: datetime) -> Seconds:
+    """Its longest pause among the next few times."""
+    if not schedule.cron:
+        return schedule.every
+    from cronsim import CronSim
+
+    times = list(islice(CronSim(schedule.cron, wall.replace(tzinfo=None)), PERIODS + 1))
+    gaps = [(later - one).total_seconds() for one, later in pairwise(times)]
+    return max(gaps, default=0.0)
+
+
+class Lateness:
+    """When each backup of each set was last complete, as far as this node knows."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._good: dict[tuple[str, str], Seconds] = {}  # (set, node)
+        self._since: dict[tuple[str, str], Seconds] = {}  # from when on it is waited for
+
+    def good(self, name: str, node: str, at: Seconds) -> None:
+        """A run of the set to `node` was complete then."""
+        self._good[name, node] = max(at, self._good.get((name, node), at))
+
+    def judge(self, sync_set: SyncSet, writes: bool, served: bool, limit: Seconds, now: Seconds) -> Problem:
+        """The set's alert, open or over. `writes`: this node does; `served`: another that is heard does."""
+        name = sync_set.name
+        others = [node for node in sync_set.nodes if node != self._me]
+        waited = others if writes else [] if served else [NOBODY]
+        self._wait_for(name, waited, now)
+        ages = {node: now - self._last(name, node) for node in waited}
+        late = {node: age for node, age in ages.items() if age > limit}
+        if late:
+            return Problem(f"set-late:{name}", _words(name, late, limit))
+        return Problem(f"set-late:{name}", f"{name}: no copy is older than {_span(limit)}", over=True)
+
+    def _wait_for(self, name: str, waited: list[str], now: Seconds) -> None:
+        """Whoever was not waited for until now has all of its time yet."""
+        kept = {key: since for key, since in self._since.items() if key[0] != name or key[1] in waited}
+        self._since = kept | {(name, node): kept.get((name, node), now) for node in waited}
+
+    def _last(self, name: str, node: str) -> Seconds:
+        """The later of its last run and of the moment from which on it is waited for."""
+        return max(self._good.get((name, node), 0.0), self._since[name, node])
+
+
+def _words(name: str, late: Mapping[str, Seconds], limit: Seconds) -> str:
+    expected = f"expected one within {_span(limit)} (max_lag)"
+    if NOBODY in late:
+        found = f"{name}: no node has written it for {_span(late[NOBODY])}; {expected}"
+        return f"{found}. Why: drcm-report --explain {name}"
+    each = ", ".join(f"{node} for {_span(age)}" for node, age in sorted(late.items()))
+    found = f"{name}: no complete run to {each}; {expected}"
+    return f"{found}. Is the node up, is its disk full, does a guard refuse? Look: drcm-sync {name} --dry-run"
+
+
+def _span(seconds: Seconds) -> str:
+    """In the largest unit that tells it well: 90 s, 15 min, 30 h, 4 days."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
