@@ -114,8 +114,7 @@ def check_whole(alpha: Node, beta: Node) -> None:
     assert tree.pos == source.pos
     given = source.given["beta"]
     assert given.begun == given.complete == (tree.pos and tree.pos.run)
-    assert files(beta).keys() == files(alpha).keys()
-    assert (beta.tree / "big").read_bytes() == (alpha.tree / "big").read_bytes()
+    assert files(beta) == files(alpha)
     assert os.listdir(beta.tree / ".drcm" / "tmp") == []
 
 
@@ -133,7 +132,7 @@ def test_killed(pair: tuple[Node, Node], moment: str, victim: str) -> None:
     alpha, beta = pair
     (alpha.tree / "big").unlink(missing_ok=True)
     good(alpha)
-    (alpha.tree / "big").write_bytes(os.urandom(SIZE))
+    (alpha.tree / "big").write_text(os.urandom(SIZE // 2).hex())
     run = start(alpha, *(() if moment == "bulk pass" else ("--hand-over", "beta")))
     reached = at_the_verify if moment == "verify" else in_the_transfer
     try:
