@@ -187,7 +187,7 @@ class Push:
             ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
-        missed = self._missed(root, sent)
+        missed = self._missed(root, sent) if ended.good else ()
         if missed:
             reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
             raise _failed(self.node, Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed))
