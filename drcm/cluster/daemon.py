@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEDULER_STUCK = 30.0  # seconds without a wake-up of its thread: let systemd start all anew
-LATENESS_LOOK = 5.0  # seconds between two looks for copies that are too old
 KEEPER_LOOK = 5.0  # seconds between looks whether the keeper runs
 RENEW_SECONDS = 0.3  # addresses get their kernel lifetime again this often
 ALERTS_LAST = 3.0  # seconds that a leaving daemon waits for its alerts to go out
@@ -70,7 +69,6 @@ class Daemon:
         self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
         self._lease = ev.Lease(0.0, 0.0)
         self._renewed = 0.0
-        self._lateness_told = 0.0
         self._left = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
         self._timer: asyncio.TimerHandle | None = None
@@ -288,7 +286,8 @@ class Daemon:
             if clock.now() - self.scheduler.last_wakeup < SCHEDULER_STUCK:
                 self.notifier.watchdog()
             self._report_foreign_keys()
-            self._tell_lateness()
+            for late in self.sets.runs.lateness.look(self.engine, self.cluster.sets):
+                self.alerting.problem(late)
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
             if clock.now() - looked > KEEPER_LOOK:
                 looked = clock.now()
@@ -298,23 +297,6 @@ class Daemon:
         """Members that speak with a key that is not ours are mute; somebody must be told (HISTORIES W8)."""
         for name, text in self.wire.strangers():
             self.alerting.problem(ev.Problem(f"key-unknown:{name}", text))
-
-    def _tell_lateness(self) -> None:
-        """A copy that is too old, whatever the cause: a set that has begun, and no longer comes along."""
-        from drcm.cluster.lateness import limit_of
-        from drcm.cluster.picture import role
-
-        now, situation = clock.now(), self.engine.situation()
-        if now - self._lateness_told < LATENESS_LOOK:
-            return
-        self._lateness_told = now
-        for sync_set in (one for one in self.cluster.sets if self.me.name in one.nodes):
-            newest = situation.newest_head(sync_set.name, now)
-            if newest is not None:
-                writes = role(self.engine, sync_set.name, now)[0] == "writer"
-                served = newest.writer in [peer.name for peer in self.engine.membership.heard(now)]
-                limit = limit_of(sync_set, clock.wall().astimezone())
-                self.alerting.problem(self.sets.runs.lateness.judge(sync_set, writes, served, limit, now))
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -358,8 +340,7 @@ class Daemon:
 
     def counters(self) -> dict[str, int]:
         """What was dropped and counted, by reason."""
-        skipped = {f"runs_skipped:{name}": count for name, count in self.sets.runs.skipped.items()}
-        return self.wire.counters() | skipped
+        return self.wire.counters() | self.sets.runs.counters()
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         log.info("left the cluster")

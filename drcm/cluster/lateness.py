@@ -6,14 +6,20 @@ machine's own clock; only what a former daemon did is taken from the history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
+from drcm import clock
 from drcm.clock import Seconds
 from drcm.cluster.events import Problem
 from drcm.config.model import Schedule, SyncSet
 
+if TYPE_CHECKING:
+    from drcm.cluster.engine import Engine
+
+LOOK = 5.0  # seconds between two looks
 PERIODS = 4  # missed ones, where max_lag is not given
 LEAST = 600.0  # seconds: with a short period a busy machine is no reason for an alert
 NOBODY = ""  # in place of a backup: no node writes the set
@@ -42,10 +48,29 @@ class Lateness:
         self._me = me
         self._good: dict[tuple[str, str], Seconds] = {}  # (set, node)
         self._since: dict[tuple[str, str], Seconds] = {}  # from when on it is waited for
+        self._looked = 0.0
 
     def good(self, name: str, node: str, at: Seconds) -> None:
         """A run of the set to `node` was complete then."""
         self._good[name, node] = max(at, self._good.get((name, node), at))
+
+    def look(self, engine: Engine, sets: Collection[SyncSet]) -> list[Problem]:
+        """The alerts of this node's sets that have begun, open or over; nothing again within LOOK seconds."""
+        from drcm.cluster.picture import role
+
+        now = clock.now()
+        if now - self._looked < LOOK:
+            return []
+        self._looked, situation = now, engine.situation()
+        found = []
+        for sync_set in (one for one in sets if self._me in one.nodes):
+            newest = situation.newest_head(sync_set.name, now)
+            if newest is not None:
+                writes = role(engine, sync_set.name, now)[0] == "writer"
+                served = newest.writer in [peer.name for peer in engine.membership.heard(now)]
+                limit = limit_of(sync_set, clock.wall().astimezone())
+                found.append(self.judge(sync_set, writes, served, limit, now))
+        return found
 
     def judge(self, sync_set: SyncSet, writes: bool, served: bool, limit: Seconds, now: Seconds) -> Problem:
         """The set's alert, open or over. `writes`: this node does; `served`: another that is heard does."""

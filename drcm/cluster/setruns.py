@@ -79,6 +79,10 @@ class SetRuns:
             log.warning("drcm-sync %s --tidy: %s", name, why_failed(outcome))
         return outcome.code != EXIT_LOCKED
 
+    def counters(self) -> dict[str, int]:
+        """Runs that were due and left out, by set."""
+        return {f"runs_skipped:{name}": count for name, count in self.skipped.items()}
+
     def skip(self, name: str, why: str) -> None:
         """A run was due, and was left out."""
         self.skipped[name] += 1
