@@ -19,7 +19,8 @@ PURE = {
     "drcm": "errors reportview",
     "drcm.config": """
         agentname binding build check_nodes check_policies check_server check_sets checks crond
-        faults fence keys lines model ocfmeta policies reading schema settings systemplaces values
+        faults fence keys lines model ocfmeta policies reading schema settings systemplaces thisnode
+        values
     """,
     "drcm.cluster": """
         care electorate engine events fencing handover holding journey lease lookout membership mending

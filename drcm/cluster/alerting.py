@@ -33,6 +33,7 @@ SUBJECTS = {
     "fence-failed": "{} could not be fenced",
     "resource-warning": "{} runs, but look at it",
     "config-differs": "cm.cfg of {} differs",
+    "beats-malformed": "{} sends what is no heartbeat",
     "key-unknown": "{} speaks with another authkey",
     "conflicts": "{}: files that were never sent are kept in .drcm/conflicts",
     "unsent": "{}: changes may not have been sent",

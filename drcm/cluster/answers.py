@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
+Operation = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 class Answers:
@@ -24,14 +25,14 @@ class Answers:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._operations: dict[str, Callable[[Request], Answer]] = {
+        self._operations: dict[str, Operation] = {
             "ping": self._ping,
             "rstats": self._rstats,
             "status": self._status,
             "printcfg": self._printcfg,
             "cleanup": self._cleanup,
         }
-        self._local: dict[str, Callable[[Request], Answer]] = {
+        self._local: dict[str, Operation] = {
             "set": self._set,
             "reload": self._reload,
             "promote": self._promote,
@@ -49,7 +50,8 @@ class Answers:
         if operation is None:
             known = ", ".join(sorted([*self._operations, *self._local]))
             raise DrcmError(f"{name}: no such operation", f"Known: {known}", EXIT_USAGE)
-        return {"ok": True, **operation(request)}
+        answer = operation(request)
+        return {"ok": True, **(await answer if isinstance(answer, Awaitable) else answer)}
 
     def _ping(self, request: Request) -> Answer:
         return {**self._who(), "version": __version__}
@@ -203,8 +205,8 @@ class Answers:
                 f"{member or '(nothing)'}: expected KIND:NICKNAME of a resource", cure, EXIT_USAGE
             )
 
-    def _reload(self, request: Request) -> Answer:
-        return {"text": self._daemon.reload()}
+    async def _reload(self, request: Request) -> Answer:
+        return {"text": await self._daemon.reload()}
 
 
 def _legacy_line(item: Answer) -> str:

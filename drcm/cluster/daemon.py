@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,10 @@ from drcm.cluster.transport.keys import Keys
 from drcm.cluster.transport.keys import load as load_keys
 from drcm.cluster.wire import Wire
 from drcm.config.fence import parse_fence
-from drcm.config.hostchecks import this_host
 from drcm.config.load import require_config
 from drcm.config.model import Address, Cluster, Node
-from drcm.errors import EXIT_CONFIG, ConfigError, DrcmError
+from drcm.config.thisnode import this_node
+from drcm.errors import ConfigError, DrcmError
 from drcm.paths import Paths, paths
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Daemon:
         self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
         self._lease = ev.Lease(0.0, 0.0)
         self._renewed = 0.0
+        self._longest_pass = 0.0  # seconds of processor time
         self._left = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
         self._timer: asyncio.TimerHandle | None = None
         self._perform_by_type: dict[type, Callable[[Any], None]] = {}
@@ -107,9 +110,8 @@ class Daemon:
     async def _begin_holding(self) -> None:
         """The first beat goes out before anything slow; what runs here without a lease is stopped first."""
         if self._begin.resumes:
-            log.info(
-                "going on from the daemon that ended: %s", ", ".join(self._begin.adopt) or "nothing held"
-            )
+            held = ", ".join(self._begin.adopt) or "nothing held"
+            log.info("going on from the daemon that ended: %s", held)
         stored = roll_file.load(self.paths.roll)
         durable = [*filter(None, [stored]), *self.sets.load()]
         self._perform(self.engine.recall(durable, clock.now()))
@@ -157,6 +159,11 @@ class Daemon:
 
     def feed(self, event: ev.Event) -> None:
         """Give the engine an event, carry out its actions, come again at its deadline."""
+        begun = time.thread_time()
+        self._pass(event)
+        self._longest_pass = max(self._longest_pass, time.thread_time() - begun)
+
+    def _pass(self, event: ev.Event) -> None:
         actions = self.engine.handle(event, clock.now())
         if not actions:  # a sign of life that changes nothing: the timer stands
             return
@@ -169,8 +176,9 @@ class Daemon:
     def _come_again(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        wait = max(0.0, self.engine.deadline - clock.now())
-        self._timer = self._loop.call_later(wait, self.feed, ev.Tick())
+        self._timer = self._loop.call_later(
+            max(0.0, self.engine.deadline - clock.now()), self.feed, ev.Tick()
+        )
 
     def _perform(self, actions: list[ev.Action]) -> None:
         for action in actions:
@@ -205,7 +213,10 @@ class Daemon:
             await asyncio.to_thread(roll_file.save, self.paths.roll, action)
             self.feed(ev.RollStored(action.roll, action.accepted))
 
-        self._background.add(task := self._loop.create_task(store()))
+        self._aside(store())
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background.add(task := self._loop.create_task(work))
         task.add_done_callback(self._background.discard)
 
     def _start_member(self, action: ev.StartMember) -> None:
@@ -231,8 +242,7 @@ class Daemon:
     def _probe(self, action: ev.ProbeAddresses) -> None:
         groups = [group for group in self.engine.spec.groups if group.key in action.groups]
         for address in (a for group in groups for a in self.members.addresses(group)):
-            self._background.add(task := self._loop.create_task(self._probe_address(action.node, address)))
-            task.add_done_callback(self._background.discard)
+            self._aside(self._probe_address(action.node, address))
 
     async def _probe_address(self, node: str, address: Address) -> None:
         from drcm.cluster.agents import arp
@@ -247,8 +257,7 @@ class Daemon:
             log.debug("probing %s: %s", address.ip, error)
 
     def _fence(self, action: ev.Fence) -> None:
-        self._background.add(task := self._loop.create_task(self._fence_node(action)))
-        task.add_done_callback(self._background.discard)
+        self._aside(self._fence_node(action))
 
     async def _fence_node(self, action: ev.Fence) -> None:
         from drcm.cluster.fencer import fence
@@ -285,18 +294,13 @@ class Daemon:
         while True:
             if clock.now() - self.scheduler.last_wakeup < SCHEDULER_STUCK:
                 self.notifier.watchdog()
-            self._report_foreign_keys()
-            for late in self.sets.runs.lateness.look(self.engine, self.cluster.sets):
-                self.alerting.problem(late)
+            lateness = self.sets.runs.lateness.look(self.engine, self.cluster.sets)
+            for problem in (*self.wire.complaints(), *lateness):
+                self.alerting.problem(problem)
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
             if clock.now() - looked > KEEPER_LOOK:
                 looked = clock.now()
                 await asyncio.to_thread(ensure_keeper, self.paths.run)
-
-    def _report_foreign_keys(self) -> None:
-        """Members that speak with a key that is not ours are mute; somebody must be told (HISTORIES W8)."""
-        for name, text in self.wire.strangers():
-            self.alerting.problem(ev.Problem(f"key-unknown:{name}", text))
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -310,19 +314,32 @@ class Daemon:
         self.feed(ev.Leave())
 
     def _reload_on_signal(self) -> None:
-        self.notifier.reloading()
-        log.info("reload: %s", self.reload(), extra={"always": True})
-        self.notifier.ready()
+        async def reload() -> None:
+            self.notifier.reloading()
+            log.info("reload: %s", await self.reload(), extra={"always": True})
+            self.notifier.ready()
 
-    def reload(self) -> str:
+        self._aside(reload())
+
+    async def reload(self) -> str:
         """Read cm.cfg again; the old one is kept where the new one has errors. What was done, in words."""
-        try:
-            cluster = require_config(self.paths.config, host=this_host(agents=False))
-            me = this_node(cluster, self.me.name)
-        except ConfigError as error:
-            faults = error.what.replace("\n", "; ")
-            log.error("cm.cfg was not taken, the old one stays: %s", faults)
-            return f"not taken, the old one stays: {faults}"
+        async with self._reloading:
+            try:
+                cluster = await asyncio.to_thread(self._read_config)  # names of users may be asked of LDAP
+                me = this_node(cluster, socket.gethostname(), self.me.name)
+            except ConfigError as error:
+                faults = error.what.replace("\n", "; ")
+                log.error("cm.cfg was not taken, the old one stays: %s", faults)
+                return f"not taken, the old one stays: {faults}"
+            self._reconfigure(cluster, me)
+        return "cm.cfg was read again"
+
+    def _read_config(self) -> Cluster:
+        from drcm.config.hostchecks import this_host
+
+        return require_config(self.paths.config, host=this_host(agents=False))
+
+    def _reconfigure(self, cluster: Cluster, me: Node) -> None:
         self.cluster, self.me = cluster, me
         self.members.cluster, self.members.node = self.cluster, self.me
         watchdog.configure(self.paths.run, self.me.watchdog)
@@ -331,7 +348,6 @@ class Daemon:
         self.wire.reconfigure(self.cluster)
         self._schedule()
         self.feed(ev.Reconfigured(spec))
-        return "cm.cfg was read again"
 
     def _dump(self) -> None:
         for key, reason in self.engine.care.reasons.items():
@@ -339,11 +355,13 @@ class Daemon:
         log.info("counters: %s", self.counters())
 
     def counters(self) -> dict[str, int]:
-        """What was dropped and counted, by reason."""
-        return self.wire.counters() | self.sets.runs.counters()
+        """What was dropped and counted, by reason; the processor time that the longest pass took."""
+        longest = round(self._longest_pass * 1e6)
+        return {**self.wire.counters(), **self.sets.runs.counters(), "longest_pass_us": longest}
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         log.info("left the cluster")
+        self.wire.close()  # what is heard now would only be given to parts that end
         if self._timer is not None:
             self._timer.cancel()
         self._lease_file.write(0.0, 0.0)
@@ -356,7 +374,6 @@ class Daemon:
         await asyncio.gather(*background, return_exceptions=True)
         await self.control.close()
         await asyncio.to_thread(self.scheduler.stop)
-        self.wire.close()
 
 
 def run(options: Options) -> int:
@@ -364,7 +381,7 @@ def run(options: Options) -> int:
     here = replace(paths(), config=options.config)
     cluster = require_config(options.config, host_checks=False)
     cluster = replace(cluster, server=options.applied_to(cluster.server))
-    me, keys = this_node(cluster), load_keys(here.auth)
+    me, keys = this_node(cluster, socket.gethostname()), load_keys(here.auth)
     stop_logging = logs.setup(cluster.server)
     try:
         here.run.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -383,18 +400,3 @@ def run(options: Options) -> int:
 async def _run(cluster: Cluster, me: Node, keys: Keys, here: Paths) -> int:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=raise_thread))
     return await Daemon(cluster, me, keys, here).run()
-
-
-def this_node(cluster: Cluster, name: str = "") -> Node:
-    """The [CM_NODE] of the host that this runs on; with `name` only if it is still called that."""
-    hostname = socket.gethostname()
-    for node in cluster.voters:
-        if node.hostname == hostname and name in ("", node.name):
-            return node
-    known = ", ".join(f"{node.name} ({node.hostname})" for node in cluster.voters)
-    wanted = f"[CM_NODE] {name}".strip()
-    raise ConfigError(
-        f"{cluster.path}: no active {wanted} has hostname = {hostname} (uname -n); it has: {known}",
-        "Add the node, or correct its hostname, on every node alike.",
-        EXIT_CONFIG,
-    )

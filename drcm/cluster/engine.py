@@ -19,6 +19,7 @@ from drcm.cluster.lease import Court, Ledger
 from drcm.cluster.membership import Membership
 from drcm.cluster.messages import Beat, BootId, GroupKey, Head, Roll, SetView
 from drcm.cluster.placement import Situation, diverged
+from drcm.cluster.roll import ROLL
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
 
@@ -43,6 +44,7 @@ class Engine:
 
     def __init__(self, spec: Spec, boot: BootId, now: float, begin: Beginning) -> None:
         self.spec = spec
+        self._known = known(spec)
         self.boot = boot
         self.begin = begin
         self.membership = Membership(spec, boot, now, begin.machine_booted)
@@ -140,7 +142,7 @@ class Engine:
     # --- events -------------------------------------------------------------------------------
 
     def _beat_heard(self, event: ev.BeatHeard, now: float) -> None:
-        beat = event.beat
+        beat = self._understood(event.beat)
         if self.membership.was_rolled_back(beat):
             self._rejoin(
                 f"{beat.sender} echoes a beat that was never sent: a restored or cloned machine", now
@@ -155,6 +157,18 @@ class Engine:
             self._nothing_new = was_heard and state == former and self.care.is_settled
         else:
             self._nothing_new = self.membership.is_known(beat)
+
+    def _understood(self, beat: Beat) -> Beat:
+        """Without claims and heads of what this node's cm.cfg does not have.
+
+        Nothing would ever end the word for such a claim; and a member with a bug could fill this node's
+        memory, its disk and, by the words given, its own beats. After a reload the next beat says it again.
+        """
+        keys, sets = self._known
+        if beat.claims.keys() <= keys and beat.heads.keys() <= sets:
+            return beat
+        claims = {key: state for key, state in beat.claims.items() if key in keys}
+        return replace(beat, claims=claims, heads={n: h for n, h in beat.heads.items() if n in sets})
 
     def _learn_heads(self, beat: Beat) -> None:
         """A voter takes one id a number, and only higher ones (HISTORIES R11).
@@ -203,6 +217,7 @@ class Engine:
         roll = self.electorate.roll
         kept = replace(event.spec, epoch=roll.epoch, voters=roll.voters)
         self.spec = kept if self.electorate.rules else event.spec
+        self._known = known(self.spec)
         self.membership.reconfigure(self.spec)
         self.care.reconfigure(now)
 
@@ -281,6 +296,12 @@ class Engine:
         times += [word.until for word in self.ledger.words.values() if word.until > now]
         times += self.care.wakeups(now)
         return max(now, min(times))
+
+
+def known(spec: Spec) -> tuple[set[GroupKey], set[str]]:
+    """Every group and every set that there is to speak of."""
+    groups = {ROLL, *(group.key for group in spec.groups)}
+    return groups, {name for group in spec.groups for name in group.sets}
 
 
 def _state_of(beat: Beat) -> tuple[object, ...]:

@@ -99,7 +99,7 @@ def build_spec(cluster: Cluster, me: str) -> Spec:
         me=me,
         voters=tuple(node.name for node in cluster.voters),
         groups=build_groups(cluster),
-        quorum=resolve_quorum(server.quorum, len(cluster.voters)),
+        quorum=cluster.quorum,
         interval=server.keep_alive_interval,
         dead_seconds=server.dead_seconds,
         boot_wait=server.boot_wait,
@@ -134,13 +134,6 @@ def _keeps(node: Node) -> frozenset[str]:
         Kind.APPLICATION: node.keep_applications,
     }
     return frozenset(kind.value for kind, kept in flags.items() if kept)
-
-
-def resolve_quorum(wanted: Quorum, voters: int) -> Quorum:
-    """`auto` is `two_node` with two voters, where no majority is to be had, else `majority`."""
-    if wanted is not Quorum.AUTO:
-        return wanted
-    return Quorum.TWO_NODE if voters == 2 else Quorum.MAJORITY
 
 
 def build_groups(cluster: Cluster) -> tuple[Group, ...]:

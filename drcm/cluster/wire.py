@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from drcm.cluster import events as ev
 from drcm.cluster.messages import Beat
 from drcm.cluster.transport import beatcodec
 from drcm.cluster.transport.assembler import Assembler
@@ -43,11 +44,15 @@ class Wire:
             for address in self._peers.values():
                 self._endpoint.send(datagram, address)
 
-    def strangers(self) -> Iterator[tuple[str, str]]:
-        """Members that speak with another key, and so are mute (HISTORIES W8): name, and what to do."""
+    def complaints(self) -> Iterator[ev.Problem]:
+        """Members that somebody should look at: mute ones (HISTORIES W8), and ones with a bug."""
+        ours = self._keys.current.id.hex()
         for name, key in self._opener.foreign_keys.items():
-            ours = self._keys.current.id.hex()
-            yield name, f"{name} speaks with key {key.hex()}, expected {ours}: copy this node's authkey to it"
+            text = f"{name} speaks with key {key.hex()}, expected {ours}: copy this node's authkey to it"
+            yield ev.Problem(f"key-unknown:{name}", text)
+        for name, count in self._assembler.malformed.items():
+            text = f"{name} sends what is no heartbeat ({count} so far, dropped): are the versions equal?"
+            yield ev.Problem(f"beats-malformed:{name}", text)
 
     def counters(self) -> dict[str, int]:
         """What came, went and was dropped, by reason."""
@@ -57,7 +62,7 @@ class Wire:
             "datagrams_sent": self._endpoint.sent,
             "datagrams_unsent": self._endpoint.unsent,
             "datagrams_received": self._endpoint.received,
-            "beats_malformed": self._assembler.malformed,
+            "beats_malformed": self._assembler.malformed.total(),
         }
 
     def close(self) -> None:

@@ -7,13 +7,16 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drcm.config.build import Draft
 from drcm.config.faults import Fault, Faults, Severity, TooManyFaultsError, has_errors
-from drcm.config.hostchecks import Host, check_host, this_host
 from drcm.config.model import Cluster
 from drcm.config.reading import Reading, read_text
 from drcm.errors import EXIT_CONFIG, EXIT_NO_INPUT, EXIT_NO_PERMISSION, ConfigError
+
+if TYPE_CHECKING:
+    from drcm.config.hostchecks import Host
 
 LARGEST = 1 << 20  # bytes; a cm.cfg for 64 nodes has some tens of thousands
 
@@ -39,7 +42,7 @@ def load_config(path: Path, host_checks: bool = True, host: Host | None = None) 
     reading = read_text(text, str(path))
     faults = reading.faults
     if host_checks and reading.draft is not None:
-        faults = _with_host_faults(reading, reading.draft, host or this_host(), str(path))
+        faults = _with_host_faults(reading, reading.draft, host, str(path))
     if reading.draft is None:
         return Loaded(None, faults)
     draft = reading.draft.cluster
@@ -56,10 +59,13 @@ def require_config(path: Path, host_checks: bool = True, host: Host | None = Non
     return loaded.cluster
 
 
-def _with_host_faults(reading: Reading, draft: Draft, host: Host, file: str) -> tuple[Fault, ...]:
+def _with_host_faults(reading: Reading, draft: Draft, host: Host | None, file: str) -> tuple[Fault, ...]:
+    """Imported late: the daemon starts without, and need not keep what looks at agents in its memory."""
+    from drcm.config.hostchecks import check_host, this_host
+
     faults = Faults(file, list(reading.faults))
     with suppress(TooManyFaultsError):  # the collector's last fault says so
-        check_host(draft, host, faults)
+        check_host(draft, host or this_host(), faults)
     return faults.in_order()
 
 

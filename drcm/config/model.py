@@ -327,6 +327,13 @@ class Cluster:
         """Every active node, witnesses too."""
         return tuple(node for node in self.nodes if node.active)
 
+    @property
+    def quorum(self) -> Quorum:
+        """What is ruled by: `auto` is `two_node` with two voters, where no majority is to be had."""
+        if self.server.quorum is not Quorum.AUTO:
+            return self.server.quorum
+        return Quorum.TWO_NODE if len(self.voters) == 2 else Quorum.MAJORITY
+
 
 def _one(items: Iterator[T], name: str) -> T:
     for item in items:

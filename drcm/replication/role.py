@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 
 from drcm import control
+from drcm.config import thisnode
 from drcm.config.model import Cluster, Quorum, SyncSet
-from drcm.errors import EXIT_CONFIG, DrcmError, RoleError
+from drcm.errors import RoleError
 from drcm.paths import Paths
 from drcm.replication import records
 
@@ -33,15 +34,7 @@ def this_node(cluster: Cluster, paths: Paths) -> str:
     written = paths.state / NODE_FILE
     if written.exists():
         return written.read_text().strip()
-    host = os.uname().nodename
-    for node in cluster.nodes:
-        if host in (node.hostname, node.hostname.split(".")[0]) or host.split(".")[0] == node.hostname:
-            return node.name
-    raise DrcmError(
-        f"{cluster.path}: no [CM_NODE] has hostname = {host}, which is this machine",
-        "Set the hostname of its [CM_NODE] to what `uname -n` says.",
-        EXIT_CONFIG,
-    )
+    return thisnode.this_node(cluster, os.uname().nodename).name
 
 
 def ask(cluster: Cluster, sync_set: SyncSet, paths: Paths, node: str) -> Role:
@@ -54,13 +47,6 @@ def ask(cluster: Cluster, sync_set: SyncSet, paths: Paths, node: str) -> Role:
     return Role(str(answer.get("role", "none")), str(answer.get("reason", "")), heard)
 
 
-def resolved(cluster: Cluster) -> Quorum:
-    """What `quorum = auto` means with this many voters."""
-    if cluster.server.quorum is not Quorum.AUTO:
-        return cluster.server.quorum
-    return Quorum.TWO_NODE if len(cluster.voters) <= 2 else Quorum.MAJORITY
-
-
 def _from_record(cluster: Cluster, sync_set: SyncSet, paths: Paths, node: str) -> Role:
     record = records.current(paths.sets, sync_set.name, sync_set.roots, node)
     if record is None:
@@ -69,7 +55,7 @@ def _from_record(cluster: Cluster, sync_set: SyncSet, paths: Paths, node: str) -
         newest = record.newest
         whose = f"generation {newest.n} is {newest.writer}'s" if newest else "no generation is known here"
         return Role("replica", record.doubt or whose)
-    if resolved(cluster) is Quorum.MAJORITY:
+    if cluster.quorum is Quorum.MAJORITY:
         raise RoleError(
             f"{sync_set.name}: {node} is named as writer, but no daemon runs here to say that it still is",
             "Start it: systemctl start drcm-server. Without one nothing is pushed under quorum = majority.",

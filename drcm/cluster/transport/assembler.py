@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
+from drcm import clock
 from drcm.cluster.messages import Beat, BootId
 from drcm.cluster.transport.beatcodec import (
     KIND,
@@ -16,20 +17,35 @@ from drcm.cluster.transport.beatcodec import (
 )
 
 BOOTS_KEPT = 8  # unfinished beats and states kept for each sender, one a boot
+FAULTS_TAKEN = 20  # malformed bodies of a boot in FAULT_SECONDS; beyond that no new state of it is decoded
+FAULT_SECONDS = 0.1
 
 
 class _Boot:
     """The newest beat of one boot, as far as its parts have come, and its last whole state."""
 
-    __slots__ = ("number", "parts", "pieces", "state")
+    __slots__ = ("faults", "faults_since", "number", "parts", "pieces", "state")
 
     def __init__(self) -> None:
         self.number, self.parts = -1, 0
         self.pieces: dict[int, bytes] = {}
         self.state: State | None = None
+        self.faults, self.faults_since = 0, 0.0
 
     def begin(self, number: int, parts: int) -> None:
         self.number, self.parts, self.pieces = number, parts, {}
+
+    def note_fault(self) -> None:
+        now = clock.now()
+        if now - self.faults_since > FAULT_SECONDS:
+            self.faults, self.faults_since = 0, now
+        self.faults += 1
+
+    def may_decode(self, packed: bytes) -> bool:
+        """What only says that its sender lives costs little; a new state may cost milliseconds."""
+        known = self.state is not None and packed.endswith(self.state.packed)
+        busy = self.faults >= FAULTS_TAKEN and clock.now() - self.faults_since <= FAULT_SECONDS
+        return known or not busy
 
 
 class Assembler:
@@ -40,7 +56,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._senders: dict[str, OrderedDict[BootId, _Boot]] = {}
-        self.malformed = 0
+        self.malformed: Counter[str] = Counter()  # by sender
         self.outdated = 0
 
     def add(self, sender: str, boot: BootId, body: bytes) -> Beat | None:
@@ -48,7 +64,9 @@ class Assembler:
         try:
             return self._add(sender, boot, body)
         except MalformedError:
-            self.malformed += 1
+            self.malformed[sender] += 1
+            if boot in self._senders.get(sender, ()):
+                self._senders[sender][boot].note_fault()
             return None
 
     def _add(self, sender: str, boot: BootId, body: bytes) -> Beat | None:
@@ -76,6 +94,8 @@ class Assembler:
     def _complete(self, whole: _Boot, sender: str, boot: BootId) -> Beat:
         packed = b"".join(whole.pieces[part] for part in range(whole.parts))
         whole.pieces = dict.fromkeys(range(whole.parts), b"")  # done: later copies are outdated
+        if not whole.may_decode(packed):
+            raise MalformedError("one more of too many: not looked at")
         whole.state = decode(packed, sender, boot, whole.number, whole.state)
         return whole.state.beat
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from small_cluster import CONFIG, cluster_of, spec_of
 
-from drcm.cluster.spec import Group, Restarts, build_groups, build_spec, resolve_quorum
+from drcm.cluster.spec import Group, Restarts, build_groups, build_spec
 from drcm.config.model import Quorum
 
 MIXED = """\
@@ -141,21 +141,6 @@ def test_majority_is_more_than_half(voters: int, majority: int) -> None:
     """Of an even number too: two halves must never both be one."""
     spec = replace(spec_of(), voters=tuple(map(str, range(voters))))
     assert spec.majority == majority
-
-
-@pytest.mark.parametrize(
-    ("wanted", "voters", "got"),
-    [
-        (Quorum.AUTO, 1, Quorum.MAJORITY),
-        (Quorum.AUTO, 2, Quorum.TWO_NODE),
-        (Quorum.AUTO, 3, Quorum.MAJORITY),
-        (Quorum.MAJORITY, 2, Quorum.MAJORITY),
-        (Quorum.NONE, 5, Quorum.NONE),
-    ],
-)
-def test_resolve_quorum(wanted: Quorum, voters: int, got: Quorum) -> None:
-    """`auto` is two_node only where no majority is to be had; what is asked for is done."""
-    assert resolve_quorum(wanted, voters) is got
 
 
 def test_the_digest_tells_another_meaning() -> None:
