@@ -160,10 +160,6 @@ class Daemon:
     def feed(self, event: ev.Event) -> None:
         """Give the engine an event, carry out its actions, come again at its deadline."""
         begun = time.thread_time()
-        self._pass(event)
-        self._longest_pass = max(self._longest_pass, time.thread_time() - begun)
-
-    def _pass(self, event: ev.Event) -> None:
         actions = self.engine.handle(event, clock.now())
         if not actions:  # a sign of life that changes nothing: the timer stands
             return
@@ -172,6 +168,7 @@ class Daemon:
             self._perform(actions)
         finally:
             self._come_again()
+            self._longest_pass = max(self._longest_pass, time.thread_time() - begun)
 
     def _come_again(self) -> None:
         if self._timer is not None:
