@@ -66,17 +66,24 @@ class Programs:
     async def _spawn(
         self, program: str, arguments: tuple[str, ...], stdin: int
     ) -> asyncio.subprocess.Process:
-        child = await asyncio.create_subprocess_exec(
-            str(program_path(program)),
-            "--config",
-            str(self.config),
-            *arguments,
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=OUTPUT_LIMIT,
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                str(program_path(program)),
+                "--config",
+                str(self.config),
+                *arguments,
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                limit=OUTPUT_LIMIT,
+            )
         )
+        try:
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # it may run already: asyncio would end it alone, not its group
+            await self._see_off(await starting)
+            raise
         self.children.add(child)
         if self._over:
             self.end(child, signal.SIGKILL)
