@@ -141,11 +141,12 @@ class Mending:
 
     def seen_elsewhere(self, group: Group, now: float) -> None:
         """Who has it, and whether it runs there: then a refusal here has served its purpose."""
-        for beat in self.engine.membership.claimants(group.key, now):
-            state = beat.claims[group.key]
-            if state is not HoldState.CLAIMING:
-                self.upkeep.held_by(group.key, beat.sender, now)
-            if state is HoldState.RUNNING:
+        claimants = self.engine.membership.claimants(group.key, now)
+        holders = [beat for beat in claimants if beat.claims[group.key] is not HoldState.CLAIMING]
+        if len(holders) == 1:  # the last words of one that died lie beside those of who took over
+            self.upkeep.held_by(group.key, holders[0].sender, now)
+        for beat in holders:
+            if beat.claims[group.key] is HoldState.RUNNING:
                 self._runs_on(group.key, beat.sender)
 
     def _runs_on(self, key: GroupKey, node: str) -> None:

@@ -138,6 +138,8 @@ class Moving:
         engine = self.engine
         if name == engine.spec.me:
             return "it is this node"
+        if name not in engine.membership.peers:
+            return "no longer in cm.cfg"
         beat = engine.membership.peers[name].beat
         if beat is None or not engine.membership.is_heard(name, now):
             return "not heard"

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.lab import campaign_heal
 from tests.lab.campaign import play
 from tests.lab.campaign_plants import PLANTS, SEED, faults_of
 
@@ -30,7 +31,8 @@ def test_ten_rounds_lose_nothing() -> None:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", QUICK)
-def test_a_planted_bug_is_caught(name: str) -> None:
+def test_a_planted_bug_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug that is planted in the nodes is found, and named, in the round that brings it to light."""
+    monkeypatch.setattr(campaign_heal, "AGREE_SECONDS", 40.0)  # copies that a bug keeps apart never agree
     (result,) = play([SEED], name, [faults_of(name)])
     assert re.search(PLANTS[name].finds, "\n".join(result.findings)), f"{result.tell()}\n{result.verdict}"

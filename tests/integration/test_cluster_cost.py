@@ -17,7 +17,7 @@ from tests.lab import Node, wait_until
 
 pytestmark = pytest.mark.lab
 
-MOST_MEMORY = 45 << 10  # kB that an idle daemon holds
+MOST_MEMORY = 48 << 10  # kB: 43 to 45 MiB when idle, and some for threads that a busy machine adds
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def lines(file: Path) -> dict[str, str]:
 
 
 def test_memory_of_an_idle_daemon(cluster: Cluster) -> None:
-    """At template settings an idle daemon holds at most 45 MiB, all of it locked; nothing that only a child
+    """An idle daemon at template settings holds hardly more than 45 MiB, all locked; nothing that only a child
     or another command needs is loaded."""
     cluster.settle()
     for node in cluster.nodes:

@@ -25,9 +25,11 @@ class Told(Push):
 
     ends: list[tuple[int, Sequence[str]]] = field(default_factory=list)
 
-    def _send_once(self, *arguments: Any) -> Outcome:
+    def _send_once(
+        self, seen: Any, root: Any, link: Any, attempt: int, deletes: bool, sent: list[Item], only: Any = ()
+    ) -> Outcome:
         code, names = self.ends.pop(0)
-        arguments[-1].extend(Item(Change.CREATED, "f", 1, name) for name in names)
+        sent.extend(Item(Change.CREATED, "f", 1, name) for name in names)
         return judge(code, "")
 
 
