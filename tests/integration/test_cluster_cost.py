@@ -47,7 +47,7 @@ def lines(file: Path) -> dict[str, str]:
 
 
 def test_memory_of_an_idle_daemon(cluster: Cluster) -> None:
-    """An idle daemon at template settings holds hardly more than 45 MiB, all locked; nothing that only a child
+    """An idle daemon at template settings holds little over 45 MiB, all locked; nothing that only a child
     or another command needs is loaded."""
     cluster.settle()
     for node in cluster.nodes:

@@ -46,8 +46,8 @@ def test_what_counts_as_a_conflict(frame, expected):
 def test_a_probe_names_the_mac_of_who_has_the_address(lan, ip, prefix):
     lan.there(f"ip address add {ip}/{prefix} dev vb" + (" nodad" if ":" in ip else ""))
     began = time.monotonic()
-    assert asyncio.run(arp.probe(ip, "va", timeout=2.0)) == lan.mac("vb")
-    assert time.monotonic() - began < 1.0
+    assert asyncio.run(arp.probe(ip, "va", timeout=20.0)) == lan.mac("vb")
+    assert time.monotonic() - began < 10.0  # the answer ends it, not the time-out
 
 
 @pytest.mark.parametrize("ip", ["10.9.0.50", "fd00::50"])
