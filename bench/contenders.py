@@ -65,6 +65,7 @@ class Drcm:
     def config(self, nodes: Sequence[Node]) -> str:
         """cm.cfg: the address lives on the first node, the second backs it up, the others vote."""
         head = f"[CM_SERVER]\nkeep_alive_interval = {self.interval:g}\ndead_node_count = {self.count}\n"
+        head += "flap_limit = 1000\n"  # it moves with each run
         address = f"[CM_IPADDRS]\nweb, {IP}, 24, eth0, /etc/drcm/resources/ipv4addr.sh\n"
         more = {
             nodes[0].name: "node_floating_ip_addrs = web\n",

@@ -30,6 +30,7 @@ SERVER = """
 [CM_SERVER]
 keep_alive_interval = 0.1
 dead_node_count = 20
+flap_limit = 1000
 boot_wait = 5
 quorum = two_node
 """

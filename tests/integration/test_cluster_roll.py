@@ -14,6 +14,7 @@ SERVER = """
 [CM_SERVER]
 keep_alive_interval = 0.1
 dead_node_count = 10
+flap_limit = 1000
 boot_wait = 5
 quorum = majority
 last_man_standing = 1

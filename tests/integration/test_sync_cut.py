@@ -90,7 +90,7 @@ def test_a_promotion_ends_a_running_receive(slow: tuple[Node, Node, subprocess.P
     started = time.monotonic()
     done = beta.run(sys.executable, "-c", PROMOTE, str(beta.state / "sets"))
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 5  # 2 s and two Python starts on a busy machine
+    assert time.monotonic() - started < 20  # 2 s and two Python starts on a busy machine
     assert files(beta) == {"first": "one"}
     running.communicate(timeout=30)
     assert running.returncode != 0

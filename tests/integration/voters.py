@@ -21,6 +21,7 @@ SERVER = f"""
 [CM_SERVER]
 keep_alive_interval = {INTERVAL}
 dead_node_count = {COUNT}
+flap_limit = 1000
 boot_wait = 5
 """
 RESOURCES = f"""
