@@ -250,11 +250,11 @@ def files(node: Node, below: str = ".") -> dict[str, str]:
     """Names and contents of the tree, drcm's own left out."""
     root = node.tree / below
     found = (path for path in root.rglob("*") if path.is_file())
-    own = ".drcm" if below == "." else "no such folder"
+    own = {".drcm", ".drcm-partial"} if below == "." else set()  # the latter: what a cut rsync held back
     return {
         str(path.relative_to(root)): path.read_text()
         for path in found
-        if own not in path.relative_to(root).parts
+        if own.isdisjoint(path.relative_to(root).parts)
     }
 
 
