@@ -84,8 +84,10 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, lan: Any) -> Iterator[Site]:
+def site(tmp_path: Path, lan: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     made = Site(tmp_path)
+    monkeypatch.setenv("DRCM_STATE_DIR", str(made.paths.state))  # what the daemon's children go by
+    monkeypatch.setenv("DRCM_RUN_DIR", str(made.paths.run))
     yield made
     gc.unfreeze()
     _end_keeper(made.paths.run)
