@@ -34,15 +34,6 @@ with records.seize(sets, "testfs", "promotion"):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
 def slow(world: World) -> Iterator[tuple[Node, Node, subprocess.Popen[str]]]:
     """alpha in the middle of a slow run to beta: bytes flow, nothing is published yet."""
     alpha, beta = world.nodes.values()

@@ -7,7 +7,6 @@ import os
 import pty
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ from drcm.replication import transitions
 from drcm.replication.generation import Record, replace
 
 WAITING = {"ok": True, "role": "waiting", "reason": "behind a whole generation", "targets": []}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

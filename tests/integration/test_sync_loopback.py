@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ from loopback import Node, World, files, good, record_of, report, save
 from drcm import errors
 from drcm.replication import records, transitions
 from drcm.replication.generation import Position, replace
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from loopback import BIN, Node, World, daemon, files, good
 
 from drcm import errors
 from drcm.history import History
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def begun(world: World) -> tuple[Node, Node]:

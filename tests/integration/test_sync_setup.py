@@ -8,7 +8,6 @@ import pwd
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ from drcm.errors import DrcmError
 from drcm.paths import Paths, paths
 from drcm.replication import sshsetup
 from drcm.replication.remote import Peer
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,6 @@ from drcm.replication import transitions
 from drcm.replication.generation import replace
 
 ODD = "odd [name]*?\\ with\nnewline"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

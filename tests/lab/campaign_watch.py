@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from drcm.clock import now
 from drcm.replication.generation import Record
 from tests.lab import Node
 from tests.lab.campaign_client import IN_PLACE, TEMPORARY, digest, read, scan, signature
 from tests.lab.campaign_cluster import Cluster, record, tree
+from tests.lab.watch import Looking
 
 LOOK_SECONDS = 0.05
 
@@ -49,10 +47,11 @@ class Eye:
     complete: set[tuple[str, str, str]] = field(default_factory=set)
 
 
-class Watch:
+class Watch(Looking):
     """`story`, `runs`, `partials` and `writers` grow while it runs; read them at any time."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
         self.story: list[tuple[float, str, str]] = []  # when, who, what
         self.runs: list[Run] = []
         self.partials: list[str] = []
@@ -63,18 +62,6 @@ class Watch:
         self.fault = ""  # why the watch itself ended
         self._eyes = [Eye(node) for node in cluster.nodes]
         self._members = {node.name for node in cluster.members}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(20.0)
 
     def tell(self, who: str, what: str) -> None:
         self.story.append((now(), who, what))

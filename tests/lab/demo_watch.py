@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from drcm.clock import now
 from drcm.errors import DrcmError
 from drcm.replication import records
 from drcm.replication.generation import Record
 from tests.lab import LabError, Node, wait_until
+from tests.lab.watch import Looking, has_address
 
 TICK_SECONDS = 0.003
 Condition = Callable[[], bool]
 
 
-class Watch:
+class Watch(Looking):
     """A thread that notes the moment at which a condition was first seen true, and counts holders.
 
     `looks` is how often both nodes were looked at, `doubles` the moments (CLOCK_BOOTTIME) at which both had
@@ -26,23 +23,12 @@ class Watch:
     """
 
     def __init__(self, nodes: tuple[Node, Node], ip: str) -> None:
+        super().__init__()
         self.looks = 0
         self.doubles: list[float] = []
-        self._nodes, self._ip = nodes, ip
+        self._nodes, self._has = nodes, has_address(ip)
         self._open: dict[str, Condition] = {}
         self._seen: dict[str, float] = {}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(10.0)
 
     def expect(self, what: str, condition: Condition) -> None:
         """Begin to look for `condition`; `what` names it."""
@@ -55,7 +41,7 @@ class Watch:
 
     def holders(self) -> list[str]:
         """The nodes that have the address now."""
-        return [node.name for node in self._nodes if has_address(node, self._ip)]
+        return [node.name for node in self._nodes if self._has(node)]
 
     def _run(self) -> None:
         while not self._end.wait(TICK_SECONDS):
@@ -69,7 +55,7 @@ class Watch:
         """The first node is asked again after the second: the address may have moved between two looks."""
         self.looks += 1
         first, second = self._nodes
-        if all(has_address(node, self._ip) for node in (first, second, first)):
+        if all(self._has(node) for node in (first, second, first)):
             self.doubles.append(now())
 
 
@@ -78,15 +64,6 @@ def _holds(condition: Condition) -> bool:
         return condition()
     except (OSError, DrcmError, LabError):  # not there yet
         return False
-
-
-def has_address(node: Node, ip: str) -> bool:
-    """Whether the node's kernel has this address, by its routing table: no program is run over there."""
-    try:
-        table = Path(f"/proc/{node.init_pid}/net/fib_trie").read_text()
-    except (OSError, LabError):  # its power is off
-        return False
-    return f"|-- {ip}\n" in table
 
 
 def record(node: Node, name: str) -> Record:

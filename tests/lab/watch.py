@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,10 @@ class Double:
     hosts: tuple[str, ...]
 
 
-class Watch:
-    """A thread that looks while it is entered. `things`: what may be had by one host only, and who has it."""
+class Looking(ABC):
+    """A thread that looks while it is entered; `_run` goes on until `_end` is set."""
 
-    def __init__(self, hosts: Sequence[Host], things: Mapping[str, Has]) -> None:
-        self.looks = 0
-        self.doubles: list[Double] = []
-        self._hosts, self._things = hosts, things
+    def __init__(self) -> None:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -46,7 +44,20 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end.set()
-        self._thread.join(10.0)
+        self._thread.join(20.0)
+
+    @abstractmethod
+    def _run(self) -> None: ...
+
+
+class Watch(Looking):
+    """A thread that looks while it is entered. `things`: what may be had by one host only, and who has it."""
+
+    def __init__(self, hosts: Sequence[Host], things: Mapping[str, Has]) -> None:
+        super().__init__()
+        self.looks = 0
+        self.doubles: list[Double] = []
+        self._hosts, self._things = hosts, things
 
     def _run(self) -> None:
         with contextlib.suppress(PermissionError):  # look at the hosts, not at our own turn for the processor
