@@ -362,7 +362,7 @@ class Care:
                 self._alone_asked.discard(name)
             elif view.writer and name not in self._alone_asked:
                 self._alone_asked.add(name)
-                engine.emit(ev.GoAlone(name))
+                engine.emit(ev.GoAlone(name, engine.situation().newest_number(now)(name)))
 
     # --- going down ---------------------------------------------------------------------------
 

@@ -52,10 +52,21 @@ class Electorate:
         """Adopt a newer roll; accept what the node that has this voter's word proposes."""
         if not self.rules:
             return
-        if beat.epoch > self.roll.epoch and beat.voters:
+        if (beat.epoch > self.roll.epoch and beat.voters) or self._began_apart(beat, now):
             self._store(Roll(beat.epoch, beat.voters), None)
         elif beat.proposal is not None and self._listens_to(beat, now):
             self._accept(beat.proposal)
+
+    def _began_apart(self, beat: Beat, now: float) -> bool:
+        """At their first starts this node and the sender read different files: a majority shows which one rules.
+
+        Only at epoch 1, which cm.cfg made and no vote; and never away from a roll that rules itself.
+        """
+        if not self.roll.epoch == beat.epoch == 1 or self._is_same(beat) or self.accepted is not None:
+            return False
+        beats = self.engine.membership.beats(now)
+        theirs = rolls.is_shown(Roll(1, beat.voters), [*beats, beat])
+        return theirs and not rolls.is_shown(self.roll, beats, self.engine.spec.me)
 
     def _listens_to(self, beat: Beat, now: float) -> bool:
         """This voter has given the roll's group to the sender, in the same epoch."""

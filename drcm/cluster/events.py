@@ -245,6 +245,7 @@ class GoAlone:
     """The writer goes on without its peers: a new generation says so. Answered by HeadStored."""
 
     name: str
+    above: int = 0  # as of `Give`
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +298,7 @@ class Give:
     name: str
     to: str
     op: int
+    above: int = 0  # the highest number that anybody heard knows, of what never started too
 
 
 @dataclass(frozen=True, slots=True)

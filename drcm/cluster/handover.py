@@ -62,15 +62,18 @@ class Handover:
     error: str = ""
     decline: str = ""  # it goes because it failed here: what the others are told
 
-    def next_action(self, ops: Callable[[], int]) -> list[Action]:
-        """What to do now in this step; empty while something is under way or the engine must act."""
+    def next_action(self, ops: Callable[[], int], newest: Callable[[str], int]) -> list[Action]:
+        """What to do now in this step; empty while something is under way or the engine must act.
+
+        `newest`: the highest number of a set's generation that is known anywhere.
+        """
         if self.op or self.step in (Step.STOPPING, Step.AGREEING):
             return []
         name = next((s for s in self.group.sets if s not in self.done), None)
         if name is None:
             return []
         self.op = ops()
-        return [self._action(name)]
+        return [self._action(name, newest)]
 
     def step_done(self, event: StepDone, now: float) -> bool:
         """Take in the end of what was under way; True where it was wanted. A failure ends in DROPPING."""
@@ -118,7 +121,7 @@ class Handover:
         elif self.step in NEXT:
             self.enter(NEXT[self.step], now)
 
-    def _action(self, name: str) -> Action:
+    def _action(self, name: str, newest: Callable[[str], int]) -> Action:
         key = self.group.key
         match self.step:
             case Step.BULK | Step.LAST:
@@ -128,7 +131,7 @@ class Handover:
             case Step.INTEND:
                 return Intend(key, name, self.to, self.op)
             case Step.GIVE:
-                return Give(key, name, self.to, self.op)
+                return Give(key, name, self.to, self.op, newest(name))
             case _:
                 return DropIntent(key, name, self.op)
 

@@ -169,10 +169,10 @@ class Court:
         others = self._given_to_others(key, claim_number, now)
         if others and not wins:
             return Permit(NEVER, f"{peer} keeps it", refused=True)
-        if self.membership.is_gone(peer, now):
-            return Permit(now + self.spec.lease_seconds, f"{peer} has left")
         if self._sight_ends(now) <= now:
             return Permit(NEVER, CUT_OFF)
+        if self.membership.is_gone(peer, now):  # it may be started again behind a cut: pings count here too
+            return Permit(self._sight_ends(now), f"{peer} has left")
         blind = "" if incumbent else self.hopeless(now)  # it was claimed before the pings were lost
         if blind:
             return Permit(NEVER, blind)

@@ -165,7 +165,7 @@ class Moving:
         engine = self.engine
         self._drop_if_hopeless(holding, handover, now)
         self.journeys[holding.group.key].follow(handover, now)
-        engine.emit(*handover.next_action(engine.new_op))
+        engine.emit(*handover.next_action(engine.new_op, engine.situation().newest_number(now)))
         if handover.step is Step.STOPPING:
             holding.enter(HoldState.STOPPING, now)
             self._stop(holding, now)

@@ -5,7 +5,7 @@ These are opinions: they say when to try. Whether a node may is for the grants (
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from drcm.cluster.lease import Ledger
@@ -78,6 +78,15 @@ class Situation:
         known = [self.heads[name]] if name in self.heads else []
         known += [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
         return max(known, key=lambda head: (head.n, head.started), default=None)
+
+    def newest_number(self, now: float) -> Callable[[str], int]:
+        """Of a set: the number that a new generation has to exceed."""
+
+        def number(name: str) -> int:
+            newest = self.newest_head(name, now)
+            return newest.n if newest else 0
+
+        return number
 
     def order(self, group: Group, now: float) -> list[str]:
         """The candidates, first choice first: for whom it was released, the newest copy, config order."""

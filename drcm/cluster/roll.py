@@ -74,5 +74,11 @@ def is_decided(roll: Roll, proposal: Proposal, own: Proposal | None, beats: Iter
     return len(accepting & set(roll.voters)) > len(roll.voters) // 2
 
 
+def is_shown(roll: Roll, beats: Iterable[Beat], me: str = "") -> bool:
+    """A majority of its voters say that they go by `roll`; `me` does, and sends itself no beat."""
+    showing = {beat.sender for beat in beats if (beat.epoch, beat.voters) == (roll.epoch, roll.voters)} | {me}
+    return len(showing & set(roll.voters)) > len(roll.voters) // 2
+
+
 def _without(roll: Roll, name: str) -> tuple[str, ...]:
     return tuple(voter for voter in roll.voters if voter != name)

@@ -111,7 +111,7 @@ class SetKeeping:
         self._spawn(self._store_head(action.name, action.head))
 
     def go_alone(self, action: ev.GoAlone) -> None:
-        self._spawn(self._go_alone(action.name))
+        self._spawn(self._go_alone(action))
 
     def mark_diverged(self, action: ev.MarkDiverged) -> None:
         self._spawn(self._mark_diverged(action))
@@ -208,14 +208,13 @@ class SetKeeping:
                 log.error("%s: generation %d could not be stored yet: %s", name, head.n, error)
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _go_alone(self, name: str) -> None:
+    async def _go_alone(self, action: ev.GoAlone) -> None:
+        sync_set, going = self.cluster.set(action.name), partial(custody.go_alone, above=action.above)
         try:
-            record = await self._work(
-                custody.go_alone, self.paths, self.cluster.set(name), self.me, os.urandom(8).hex()
-            )
-            await self._store_own(name, head_of(record.head))
+            record = await self._work(going, self.paths, sync_set, self.me, os.urandom(8).hex())
+            await self._store_own(action.name, head_of(record.head))
         except DrcmError as error:
-            log.error("%s: could not begin a generation of its own: %s", name, error)
+            log.error("%s: could not begin a generation of its own: %s", action.name, error)
 
     async def _mark_diverged(self, action: ev.MarkDiverged) -> None:
         sync_set = self.cluster.set(action.name)
@@ -236,8 +235,9 @@ class SetKeeping:
                     self.runs.drop_prepared(action.name)
                     await self._work(custody.drop_intent, self.paths, sync_set, self.me)
                 case ev.Give():
+                    give = partial(custody.give, above=action.above)
                     new_id = os.urandom(8).hex()
-                    record = await self._work(custody.give, self.paths, sync_set, self.me, action.to, new_id)
+                    record = await self._work(give, self.paths, sync_set, self.me, action.to, new_id)
                     head = head_of(record.head)
                     await self._store_given(action.name, head)
         except DrcmError as error:

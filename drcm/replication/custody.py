@@ -137,10 +137,10 @@ def start(paths: Paths, sync_set: SyncSet, node: str) -> Record:
         return records.keep(paths.sets, transitions.start(record))
 
 
-def go_alone(paths: Paths, sync_set: SyncSet, node: str, new_id: str) -> Record:
+def go_alone(paths: Paths, sync_set: SyncSet, node: str, new_id: str, *, above: int = 0) -> Record:
     """This running writer goes on without its peer past T_dead (two_node)."""
     with _changing(paths, sync_set, node, "going on alone") as record:
-        return records.save(paths.sets, transitions.go_alone(record, new_id))
+        return records.save(paths.sets, transitions.go_alone(record, new_id, above))
 
 
 def hear(paths: Paths, name: str, head: Generation) -> Record | None:
@@ -180,13 +180,13 @@ def drop_intent(paths: Paths, sync_set: SyncSet, node: str) -> Record:
         return records.save(paths.sets, transitions.drop_intent(record))
 
 
-def give(paths: Paths, sync_set: SyncSet, node: str, to: str, new_id: str) -> Record:
+def give(paths: Paths, sync_set: SyncSet, node: str, to: str, new_id: str, *, above: int = 0) -> Record:
     """Hand-over step 4: from here on `to` is the writer, by the generation in the result's `head`.
 
     It stands once the record is durable, whatever becomes of the markers: no error may say otherwise.
     """
     with _changing(paths, sync_set, node, f"hand-over to {to}") as record:
-        given = transitions.give(record, to, new_id)
+        given = transitions.give(record, to, new_id, above)
         try:
             return records.save(paths.sets, given)
         except OSError:

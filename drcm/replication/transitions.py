@@ -100,10 +100,12 @@ def start(record: Record) -> Record:
     return replace(record, chain=(head, *record.chain[1:]), beyond=True, applying=None)
 
 
-def go_alone(record: Record, generation_id: str) -> Record:
-    """A running writer goes on without its peer past T_dead (two_node)."""
+def go_alone(record: Record, generation_id: str, above: int = 0) -> Record:
+    """A running writer goes on without its peer past T_dead (two_node); `above` as of `give`."""
     _need_started(record, "go on alone")
-    new = Generation(record.head.n + 1, generation_id, record.node, "alone", record.pos, started=True)
+    new = Generation(
+        max(record.head.n, above) + 1, generation_id, record.node, "alone", record.pos, started=True
+    )
     return replace(
         record, chain=_kept((new, *record.chain)), pos=Position(generation_id, ""), given={}, giving=""
     )
@@ -132,8 +134,12 @@ def drop_intent(record: Record) -> Record:
     return replace(record, giving="") if record.giving else record
 
 
-def give(record: Record, to: str, generation_id: str) -> Record:
-    """Hand-over step 4: a new generation whose writer is `to`, from the last run given to it."""
+def give(record: Record, to: str, generation_id: str, above: int = 0) -> Record:
+    """Hand-over step 4: a new generation whose writer is `to`, from the last run given to it.
+
+    `above`: the highest number known anywhere. A generation that was made in vain may have the next one,
+    and no voter would take a second that has not started yet under one number.
+    """
     _need_started(record, f"give it to {to}")
     given = record.given.get(to, Given())
     if record.giving != to or not given.complete or given.begun != given.complete:
@@ -142,7 +148,7 @@ def give(record: Record, to: str, generation_id: str) -> Record:
             f"(begun {given.begun or 'none'}, complete {given.complete or 'none'})"
         )
     last = Position(record.head.id, given.complete)
-    new = Generation(record.head.n + 1, generation_id, to, "handover", last)
+    new = Generation(max(record.head.n, above) + 1, generation_id, to, "handover", last)
     return replace(
         record,
         chain=_kept((new, *record.chain)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from drcm.cluster import events as ev
 from drcm.cluster.engine import Engine
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.spec import Group, Spec
@@ -149,6 +150,8 @@ class Life:
             if machine.host_paused or machine.daemon_paused:
                 world.resume(name)
             self.faults.reload(name)
+            if self.faults.sick:  # what failed often is declined for long, unless who mended it says so
+                world.tell(name, ev.Cleanup())
             if name == self.lost:
                 world.power_cut(name)
             elif not machine.powered:

@@ -236,5 +236,6 @@ class Effects:
     def gate(self, taker: Machine, set_name: str, view: SetView) -> str:
         """Row 7 of the table: a tree that knows a newer generation takes nothing of an older."""
         known = taker.heads.get(set_name)
-        stale = known is not None and known.n > view.pos_n
+        vain = known is not None and known.writer == taker.spec.me and not known.started
+        stale = known is not None and known.n > view.pos_n and not vain
         return f"refused: generation {known.n} is known there" if stale and known else ""

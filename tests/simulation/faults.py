@@ -32,7 +32,7 @@ class Faults:
         self.life, self.world, self.random, self.names = life, life.world, life.random, life.names
         self.over = False
         self._moved: set[str] = set()  # groups that an operator moved: only an order brings them home
-        sick = self.random.random() < 0.2
+        self.sick = sick = self.random.random() < 0.2
         known = [
             f for f in FAULTS if self.random.random() < 0.6 and (life.majority or f not in MAJORITY_ONLY)
         ]

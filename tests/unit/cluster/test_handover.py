@@ -23,11 +23,15 @@ def handover(group: Group = SET_GROUP, leaving: bool = False) -> Handover:
     return Handover(group, "b", "a test", 10.0, leaving)
 
 
+def newest(name: str) -> int:
+    return 6
+
+
 def do(attempt: Handover, error: str = "", seconds: float = 1.0) -> str:
     """Let the next action of this step end; its words."""
-    (action,) = attempt.next_action(count(1).__next__)
+    (action,) = attempt.next_action(count(1).__next__, newest)
     assert isinstance(action, Pass | Intend | Prepare | Give | DropIntent)
-    assert attempt.next_action(count(5000).__next__) == []  # one thing at a time
+    assert attempt.next_action(count(5000).__next__, newest) == []  # one thing at a time
     head = HEAD if isinstance(action, Give) and not error else None
     assert attempt.step_done(StepDone(action.group, action.op, error, seconds, head), 11.0)
     last = " last" if isinstance(action, Pass) and action.last else ""
@@ -61,7 +65,7 @@ def test_steps(group: Group, words: list[str]) -> None:
     attempt, done, seen = handover(group), [], [Step.BULK]
     while attempt.step is not Step.AGREEING:
         if attempt.step is Step.STOPPING:
-            assert attempt.next_action(count(1).__next__) == []  # the engine's to do
+            assert attempt.next_action(count(1).__next__, newest) == []  # the engine's to do
             attempt.enter(Step.LAST, 11.0)
         else:
             done.append(do(attempt))
@@ -82,7 +86,7 @@ def test_a_failure_at_any_step_drops_the_intent(step: Step, group: Group) -> Non
     assert (attempt.step, attempt.error, attempt.dropped) == (Step.DROPPING, "cut", False)
     assert [do(attempt) for _ in group.sets] == [f"DropIntent {name}" for name in group.sets]
     assert attempt.dropped
-    assert attempt.next_action(count(1).__next__) == []
+    assert attempt.next_action(count(1).__next__, newest) == []
 
 
 def test_a_failure_of_dropping_ends_too() -> None:
@@ -144,7 +148,7 @@ def test_only_the_last_pass_can_be_overdue() -> None:
 def test_answers_to_others_are_not_taken(op: int, other: int) -> None:
     """The end of an operation of a former attempt, or after a failure, moves nothing."""
     attempt = handover()
-    attempt.next_action(lambda: op)
+    attempt.next_action(lambda: op, newest)
     taken = attempt.step_done(StepDone(SET_GROUP.key, other), 11.0)
     assert taken is (op == other)
     assert attempt.step is (Step.INTEND if op == other else Step.BULK)
@@ -153,7 +157,7 @@ def test_answers_to_others_are_not_taken(op: int, other: int) -> None:
 def test_nothing_to_copy() -> None:
     """A group without sets is stopped and released: no action of a hand-over is asked for."""
     attempt = handover(IP_GROUP)
-    assert attempt.next_action(count(1).__next__) == []
+    assert attempt.next_action(count(1).__next__, newest) == []
 
 
 def test_backoff_doubles_up_to_five_minutes() -> None:

@@ -174,6 +174,16 @@ def test_give_clears_only_its_own_debt() -> None:
         assert transitions.give(node, to, "g7").failback == left
 
 
+def test_a_gift_lies_above_what_was_made_in_vain() -> None:
+    """A taker that once promoted itself in vain, under the next number, takes the gift all the same."""
+    node = writing(G6, G5, run="3-aa", given={"A": Given("3-aa", "3-aa")})
+    gift = transitions.give(transitions.intend(node, "A"), "A", "g8", above=7)
+    assert gift.head.n == 8
+    vain = generation(7, "A", at("g5", "1-aa"), started=False)
+    taker = transitions.hear(record("A", vain, G6, G5, pos=at("g6", "3-aa")), gift.head)
+    assert taker.newest == gift.head
+
+
 @pytest.mark.parametrize("given", [Given(), Given("4-aa", ""), Given("4-aa", "3-aa")])
 def test_give_needs_a_complete_last_run(given: Given) -> None:
     """Nothing is given while the taker lacks a run."""
