@@ -24,7 +24,7 @@ PURE = {
     """,
     "drcm.cluster": """
         care electorate engine events fencing handover holding journey lease lookout membership mending
-        messages moving orders picture placement roll spec stat upkeep
+        messages moving orders picture placement roll spec stat upkeep vacancy
     """,
     "drcm.replication": """
         again gaterequest generation guards kept outcome plan result retention rootstate rsync

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from drcm.cluster import events as ev
 from drcm.cluster.fencing import Fencing
 from drcm.cluster.holding import Holding
-from drcm.cluster.lease import Permit
+from drcm.cluster.lease import LAPSED, NEVER, Permit
 from drcm.cluster.lookout import Lookout
 from drcm.cluster.mending import Mending
 from drcm.cluster.messages import GroupKey, Head, HoldState
@@ -19,14 +19,13 @@ from drcm.cluster.moving import Moving
 from drcm.cluster.placement import Situation, keeps_in_conflict
 from drcm.cluster.spec import Group
 from drcm.cluster.upkeep import Upkeep
+from drcm.cluster.vacancy import Vacancies
 from drcm.config.model import Quorum
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
 
-ANSWER_FRESH = 4  # intervals: so long an answer to a probe shows that the machine lives
 AGREEMENT_WAIT = 10.0  # seconds for a majority to have a new generation
-WITHDRAWN_FOR = 5  # intervals before a group is claimed again
 
 
 class Care:
@@ -36,17 +35,13 @@ class Care:
         self.engine = engine
         self.holdings: dict[GroupKey, Holding] = {}
         self.reasons: dict[GroupKey, str] = {}  # the newest decision on each group, in an operator's words
-        self._unfit: dict[GroupKey, str] = {}
-        self._told: dict[GroupKey, str] = {}  # why it is not taken
-        self._orphaned: dict[GroupKey, float] = {}
-        self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
-        self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
         self._contested: dict[GroupKey, str] = {}
         self._alone_asked: set[str] = set()
         self.upkeep = Upkeep()
         self.moving = Moving(engine, lambda holding, now: self._drive_down(holding, None, now), self.upkeep)
         self.mending = Mending(engine, self.moving, self.upkeep)
         self.fencing = Fencing(engine)
+        self.vacancies = Vacancies(self)
         self.lookout = Lookout(engine)
 
     def adopt(
@@ -70,7 +65,8 @@ class Care:
                 self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
         known = {group.key for group in self.engine.spec.groups}
         self.upkeep.forget_unknown(known)
-        for table in (self.reasons, self._unfit, self._told, self.mending.refusals, self._orphaned):
+        self.vacancies.forget_unknown(known)
+        for table in (self.reasons, self.mending.refusals):
             for key in [key for key in table if key not in known]:
                 table.pop(key)
 
@@ -116,12 +112,12 @@ class Care:
         situation = self.engine.situation()
         for group in self.engine.spec.groups:
             if group.key not in self.holdings:
-                self._consider(group, situation, now)
+                self._look_at(group, situation, now)
         self.fencing.go_round(now)
         self.lookout.go_round(now)
 
     def declines(self, now: float) -> dict[GroupKey, str]:
-        return self.moving.declines(self.holdings) | self._unfit | self.mending.declines(now)
+        return self.moving.declines(self.holdings) | self.vacancies.unfit | self.mending.declines(now)
 
     def lease(self, now: float) -> ev.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""
@@ -150,72 +146,14 @@ class Care:
 
     # --- a group that this node does not hold -------------------------------------------------
 
-    def _consider(self, group: Group, situation: Situation, now: float) -> None:
-        engine = self.engine
-        holder = situation.known_holder(group, now)
-        if holder:
-            self._leave_to(holder, group, situation, now)
-            return
-        if now < engine.ledger.silent_until:
-            self._orphaned.pop(group.key, None)
-            self._told.pop(group.key, None)
-        else:
-            self._orphaned.setdefault(group.key, now)
-        verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
-        if (verdict.claim or verdict.waits) and now >= engine.ledger.silent_until:
-            self._waiting.setdefault(group.key, now)
-        else:
-            self._waiting.pop(group.key, None)
-        self._decline(group.key, verdict.decline, now)
-        self._say(group.key, verdict.reason)
-        if engine.leaving_since is not None or now < engine.ledger.silent_until:
-            return
-        if self.mending.refuses(group, now) or now < self._withdrawn.get(group.key, now):
-            return
-        possible = engine.spec.me in group.candidates and not verdict.decline
-        hopeless = engine.court().hopeless(now) if possible and group.key in self._orphaned else ""
-        if hopeless:
-            self._say(group.key, hopeless)
-            self._tell(group.key, hopeless, now)
-        elif verdict.claim and not self._address_answers(group, now):
-            self._drive(self._claim(group, verdict.reason, now), now)
-
-    def _leave_to(self, holder: str, group: Group, situation: Situation, now: float) -> None:
-        """Another node has it, and nothing is to be decided."""
-        if situation.runs_elsewhere(group, now):
-            self.moving.succeeded(group.key, now)
-        self.mending.seen_elsewhere(group, now)
-        for table in (self._unfit, self._told, self._orphaned, self._waiting):
-            table.pop(group.key, None)
-        self._say(group.key, f"{holder} holds it")
-
-    def _decline(self, key: GroupKey, why: str, now: float) -> None:
-        """Nobody holds it, and this node can't: told once, when it has been so for T_dead."""
-        self._unfit.pop(key, None)
-        if why:
-            self._unfit[key] = why
-            self._tell(key, why, now)
-
-    def _tell(self, key: GroupKey, why: str, now: float) -> None:
-        """Once, when nobody has held it for T_dead."""
-        lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
-        if lasting and why != self._told.get(key):
-            self._told[key] = why
-            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
-
-    def _address_answers(self, group: Group, now: float) -> bool:
-        """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""
-        peers, fresh = self.engine.membership.peers, ANSWER_FRESH * self.engine.spec.interval
-        for peer in peers.values():
-            if peer.name in group.candidates and peer.answered_at and now - peer.answered_at < fresh:
-                self._say(group.key, f"{peer.name} is not heard, but its addresses answer: no takeover")
-                self._tell(group.key, f"{peer.name} is not heard, but its addresses answer: it lives", now)
-                return True
-        return False
+    def _look_at(self, group: Group, situation: Situation, now: float) -> None:
+        reason = self.vacancies.consider(group, situation, now)
+        if reason:
+            self._drive(self._claim(group, reason, now), now)
 
     def claim_roll(self, group: Group, reason: str, now: float) -> None:
         """The electorate's own group, in which nothing runs."""
-        if now >= self._withdrawn.get(group.key, now):
+        if self.vacancies.may_claim(group.key, now):
             self._drive(self._claim(group, reason, now), now)
 
     def _claim(self, group: Group, reason: str, now: float) -> Holding:
@@ -223,8 +161,7 @@ class Care:
         holding.handed = any(group.key in beat.released for beat in self.engine.membership.beats(now))
         self.holdings[group.key] = holding
         self.engine.released.pop(group.key, None)
-        self._waiting.pop(group.key, None)
-        self._orphaned.pop(group.key, None)
+        self.vacancies.taken(group.key)
         self.moving.returned(group.key, now)
         self.mending.taken(group.key)
         self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
@@ -254,6 +191,8 @@ class Care:
         permit = engine.court().permit(key, holding.claim_number, now, incumbent, wins)
         if not permit.allows(now) and not permit.refused and holding.lease_until > now:
             return Permit(holding.lease_until)  # what was granted before still runs
+        if permit.allows(now) and incumbent and not holding.is_going_down and holding.lease_until <= now:
+            return Permit(NEVER, LAPSED)
         holding.lease_until = max(holding.lease_until, permit.until)  # once lost: when it ended
         return permit
 
@@ -276,9 +215,9 @@ class Care:
 
     def _maybe_withdraw(self, holding: Holding, permit: Permit, now: float) -> None:
         """Without a majority within T_lease a claim is withdrawn; so is one that is refused."""
-        self._say(holding.group.key, f"claimed: {permit.reason}")
+        self.say(holding.group.key, f"claimed: {permit.reason}")
         if permit.refused or now - holding.since > self.engine.spec.lease_seconds:
-            self._withdrawn[holding.group.key] = now + WITHDRAWN_FOR * self.engine.spec.interval
+            self.vacancies.withdrawn(holding.group.key, now)
             self._finish(holding, now, f"claim withdrawn: {permit.reason}")
 
     def _lose(self, holding: Holding, why: str, now: float) -> None:
@@ -296,7 +235,7 @@ class Care:
                 self._finish(holding, now, f"claim withdrawn: {why}")
                 return
             if why := self.fencing.comes_first(holding.group, now):
-                self._say(holding.group.key, why)
+                self.say(holding.group.key, why)
                 return
             holding.enter(HoldState.STARTING, now)
             self.upkeep.held_by(holding.group.key, self.engine.spec.me, now)
@@ -314,6 +253,9 @@ class Care:
         def known(name: str) -> Head | None:
             return situation.newest_head(name, now)
 
+        if blocked := situation.blocked_on(holding.group, now):
+            holding.begin_stop(now, f"{blocked} could not stop it")
+            return
         if holding.waits_for_kinds(self.holdings.values(), HoldState.STARTING, now):
             return
         engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now))
@@ -328,7 +270,7 @@ class Care:
         holding.ran = True
         self.upkeep.running_here(group.key, now)
         self.engine.accepted.difference_update(group.sets)
-        self._say(group.key, f"running: {holding.reason}")
+        self.say(group.key, f"running: {holding.reason}")
         self.engine.emit(ev.Note(group.key, f"running: {holding.reason}"))
         self.engine.emit(ev.Problem(f"resource-failed:{group.key}", f"{group.key} runs on {me}", over=True))
         self.engine.emit(ev.Problem(f"stopped:{group.key}", f"{group.key} runs on {me}", over=True))
@@ -346,7 +288,7 @@ class Care:
         if holding.handover is not None:
             self.moving.drive(holding, holding.handover, now)
         if holding.state is HoldState.RUNNING:
-            self._say(
+            self.say(
                 holding.group.key, "; ".join(filter(None, (f"running: {holding.reason}", holding.outlook)))
             )
 
@@ -394,5 +336,5 @@ class Care:
             self.mending.refuse(holding, now)
         self.engine.emit(ev.Note(key, text), ev.Problem(f"failed-over:{key}", text, over=True))
 
-    def _say(self, key: GroupKey, reason: str) -> None:
+    def say(self, key: GroupKey, reason: str) -> None:
         self.reasons[key] = reason

@@ -29,6 +29,7 @@ class Electorate:
         self._storing: ev.StoreRoll | None = None
         self._durable = False  # nothing was stored yet: this is the first start with a majority
         self._dead_since: dict[str, float] = {}
+        self._settled_at = engine.ledger.last_until()  # nothing rests on a word of a former roll any more
 
     @property
     def rules(self) -> bool:
@@ -42,6 +43,8 @@ class Electorate:
             return
         if event.roll.epoch >= self.roll.epoch:
             changed = event.roll != self.roll
+            if changed:
+                self._settled_at = self.engine.ledger.last_until()
             self.roll, self.accepted = event.roll, event.accepted
             if changed:
                 text = f"epoch {self.roll.epoch}: {', '.join(self.roll.voters)}"
@@ -55,18 +58,21 @@ class Electorate:
         if (beat.epoch > self.roll.epoch and beat.voters) or self._began_apart(beat, now):
             self._store(Roll(beat.epoch, beat.voters), None)
         elif beat.proposal is not None and self._listens_to(beat, now):
-            self._accept(beat.proposal)
+            self._accept(beat.proposal, now)
 
     def _began_apart(self, beat: Beat, now: float) -> bool:
-        """At their first starts this node and the sender read different files: a majority shows which one rules.
+        """At its first start this node read another file than the sender: a majority shows which one rules.
 
-        Only at epoch 1, which cm.cfg made and no vote; and never away from a roll that rules itself.
+        Only at epoch 1, which cm.cfg made and no vote; and never away from a roll that rules itself. Where
+        neither does, the longer one wins, if this node makes its majority.
         """
         if not self.roll.epoch == beat.epoch == 1 or self._is_same(beat) or self.accepted is not None:
             return False
-        beats = self.engine.membership.beats(now)
-        theirs = rolls.is_shown(Roll(1, beat.voters), [*beats, beat])
-        return theirs and not rolls.is_shown(self.roll, beats, self.engine.spec.me)
+        theirs, mine, me = beat.voters, self.roll.voters, self.engine.spec.me
+        beats = [*self.engine.membership.beats(now), beat]
+        joins = (len(theirs), theirs) > (len(mine), mine)
+        shown = rolls.is_shown(Roll(1, theirs), beats, me if joins else "")
+        return shown and not rolls.is_shown(self.roll, beats, me)
 
     def _listens_to(self, beat: Beat, now: float) -> bool:
         """This voter has given the roll's group to the sender, in the same epoch."""
@@ -126,11 +132,11 @@ class Electorate:
             if self.proposal is None:
                 holding.begin_stop(now, "the roll is as it should be")
                 return
-            self._accept(self.proposal)
+        if self.proposal is not None and self.accepted != self.proposal:
+            self._accept(self.proposal, now)
         same = [beat for beat in beats if self._is_same(beat)]
-        if self.proposal and rolls.is_decided(
-            self.roll, self.proposal, self.accepted, same, self.engine.spec.me
-        ):
+        me, free = self.engine.spec.me, self._storing is None
+        if self.proposal and free and rolls.is_decided(self.roll, self.proposal, self.accepted, same, me):
             self._store(self.proposal.roll, None)
             self.proposal = None
             holding.begin_stop(now, "the roll was changed")
@@ -138,8 +144,12 @@ class Electorate:
     def _is_same(self, beat: Beat) -> bool:
         return (beat.epoch, beat.voters) == (self.roll.epoch, self.roll.voters)
 
-    def _accept(self, proposal: Proposal) -> None:
-        if rolls.may_accept(self.roll, self.accepted, proposal):
+    def _accept(self, proposal: Proposal, now: float) -> None:
+        """Not while a lease may rest on words of the roll before this one.
+
+        Majorities of rolls that are two changes apart may have no voter in common.
+        """
+        if now >= self._settled_at and rolls.may_accept(self.roll, self.accepted, proposal):
             self._store(self.roll, proposal)
 
     def _store(self, roll: Roll, accepted: Proposal | None) -> None:

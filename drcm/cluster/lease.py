@@ -18,6 +18,7 @@ from drcm.config.model import Quorum
 
 WORD_MARGIN = 1.01  # a word outlives the holder's own count of T_dead by the drift of two clocks
 NEVER = float("-inf")
+LAPSED = "its lease ran out before it was renewed: the keeper has released it"
 CUT_OFF = "no ping_hosts answers: this node may be the one that is cut off"
 
 
@@ -66,6 +67,10 @@ class Ledger:
         """Whose the word for `key` is, where it is still in force."""
         word = self.words.get(key)
         return word.holder if word is not None and word.until > now else None
+
+    def last_until(self) -> float:
+        """When the last of the words that are given now has run out, renewed or not."""
+        return max((word.until for word in self.words.values()), default=NEVER)
 
     def grants(self, now: float) -> dict[GroupKey, str]:
         if now < self.silent_until:

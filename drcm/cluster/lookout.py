@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
-from drcm.cluster.messages import Beat, SetView
+from drcm.cluster.messages import Beat, HoldState, SetView
 from drcm.cluster.placement import diverged
 from drcm.cluster.spec import Group
 
@@ -85,8 +85,8 @@ class Lookout:
         """Did two nodes begin different generations? Then only one copy is served, by its holder."""
         engine, me = self.engine, self.engine.spec.me
         beats = {beat.sender: beat for beat in engine.membership.beats(now)}
-        other = diverged(engine.heads, beats.values(), name)
         view = engine.views.get(name)
+        other = diverged(engine.heads, beats.values(), name) or self._overtaken(group, name, beats)
         if not other or view is None:
             self._no_divergence(name, now)
             return
@@ -99,6 +99,23 @@ class Lookout:
         if settled and name not in self._marked and self._is_to_be_marked(group, name, view, beats[other]):
             self._marked.add(name)
             engine.emit(ev.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
+
+    def _overtaken(self, group: Group, name: str, beats: dict[str, Beat]) -> str:
+        """A copy is served though a newer generation of another node has started: the writer of the other.
+
+        Only where no majority rules, after a partition in which both wrote, and one of them more often.
+        """
+        engine, me = self.engine, self.engine.spec.me
+        newest, view = engine.heads.get(name), engine.views.get(name)
+        if newest is None or view is None or not newest.started:
+            return ""
+        holding = engine.care.holdings.get(group.key)
+        if newest.writer in beats and holding is not None and holding.state is HoldState.RUNNING:
+            return newest.writer if view.pos_n < newest.n else ""
+        held = (b for b in beats.values() if name in b.sets)
+        serving = (b for b in held if b.claims.get(group.key) is HoldState.RUNNING)
+        mine = newest.writer == me and view.pos_n == newest.n
+        return next((b.sender for b in serving if mine and b.sets[name].pos_n < newest.n), "")
 
     def _no_divergence(self, name: str, now: float) -> None:
         """None is seen; that the other node is dead does not end one."""

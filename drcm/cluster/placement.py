@@ -61,6 +61,11 @@ class Situation:
         promised = self.ledger.holder(group.key, now)
         return promised if promised and promised != self.spec.me else ""
 
+    def blocked_on(self, group: Group, now: float) -> str:
+        """A node that says it can't stop the group: nobody may start it (rule 3)."""
+        claimants = self.membership.claimants(group.key, now)
+        return next((beat.sender for beat in claimants if beat.claims[group.key] is HoldState.BLOCKED), "")
+
     def runs_elsewhere(self, group: Group, now: float) -> bool:
         claimants = self.membership.claimants(group.key, now)
         return any(beat.claims[group.key] is HoldState.RUNNING for beat in claimants)

@@ -32,12 +32,12 @@ def wish(roll: Roll, members: tuple[str, ...], heard: set[str], gone: set[str], 
 
     `heard`: voters and members that are heard, this node too. `gone`: confirmed dead for long enough.
     """
-    for name in roll.voters:
-        if name not in members and name not in heard:
-            return Wish(_without(roll, name), f"{name} is no longer in cm.cfg")
     for name in members:
         if name not in roll.voters and name in heard:
             return Wish((*roll.voters, name), f"{name} is back")
+    for name in roll.voters:  # not before its successor votes: of two voters both would be needed
+        if name not in members and name not in heard and len(roll.voters) > min(SMALLEST, len(members)):
+            return Wish(_without(roll, name), f"{name} is no longer in cm.cfg")
     for name in roll.voters:
         if shrink and name in gone and len(roll.voters) > SMALLEST:
             return Wish(_without(roll, name), f"{name} has been dead for long (last_man_standing)")

@@ -176,6 +176,7 @@ class Life:
     def _missing(self) -> str:
         views = [machine.views["data"] for machine in self.world.machines.values() if machine.views]
         diverged = any("DIVERGED" in view.problem for view in views)
+        fewest = 0 if diverged and self.quorum is Quorum.NONE else 1
         for group in self.groups(self.names):
             for member in group.members:
                 holders = self.world.holders(group.key, member)
@@ -183,7 +184,7 @@ class Life:
                     continue  # only the lost node has the newest copy: the others wait for it
                 if group.home == self.lost and len(holders) == 1:
                     continue
-                if holders != [group.home] and not (group.sets and diverged and len(holders) == 1):
+                if holders != [group.home] and not (group.sets and diverged and fewest <= len(holders) <= 1):
                     return f"{group.key} {member} runs on {holders or 'no node'}"
         return self._wrong_roll() if self.majority else ""
 

@@ -135,6 +135,7 @@ class Effects:
         refused = member in machine.refuses
         if not refused:
             machine.running.add((action.group, member))
+            machine.stuck.discard((action.group, member))
         if member.startswith("set:") and member[4:] in machine.heads:
             head = replace(machine.heads[member[4:]], started=True)
             self._store(name, member[4:], head)
@@ -152,6 +153,7 @@ class Effects:
             machine.running.discard(key)
         if action.member in machine.sticks:
             error = "still there after KILL"
+            machine.stuck.add(key)
             self._later(name, STICKS_FOR, ev.MemberStopped(action.group, action.member, action.op, error))
             return
         done = ev.MemberStopped(action.group, action.member, action.op)
@@ -163,8 +165,17 @@ class Effects:
             if known is None or (head.n, head.started) > (known.n, known.started) or head.id == known.id:
                 self.machines[name].heads[set_name] = head
                 self.stored(name, head)
+            self._end_older_writer(name, set_name, head)
 
         self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
+
+    def _end_older_writer(self, name: str, set_name: str, head: Head) -> None:
+        """What custody.hear does where a newer generation has started, or was given to this node."""
+        view = self.machines[name].views.get(set_name)
+        if view and view.writer and head.n > view.pos_n and (head.started or head.writer == name):
+            ended = replace(view, writer=False, sole=False)
+            self.machines[name].views[set_name] = ended
+            self._later(name, 0.005, ev.SetLooked(set_name, ended))
 
     def _keep_roll(self, name: str, action: ev.StoreRoll) -> None:
         self.machines[name].roll = action

@@ -22,6 +22,7 @@ FAULTS = (
     "_accept_loss", "_lose_two", "_betray", "_move",
 )  # fmt: skip
 MAJORITY_ONLY = {"_dismiss", "_lose_two", "_betray", "_reload"}
+ORDER_AGAIN = 6.0  # seconds between two orders of the same person, at least
 SICK = {"_refuse", "_fail", "_stick"}  # they end in declines of a minute: not in every life
 
 
@@ -31,6 +32,7 @@ class Faults:
     def __init__(self, life: Life) -> None:
         self.life, self.world, self.random, self.names = life, life.world, life.random, life.names
         self.over = False
+        self._ordered_at = 0.0
         self._moved: set[str] = set()  # groups that an operator moved: only an order brings them home
         self.sick = sick = self.random.random() < 0.2
         known = [
@@ -199,7 +201,10 @@ class Faults:
         self.world.tell(name, ev.Move(key, to))
 
     def bring_home(self) -> None:
-        """After healing: what was moved by hand comes home by hand."""
+        """After healing: what was moved by hand comes home by hand, with patience."""
+        if self.world.now < self._ordered_at + ORDER_AGAIN:
+            return
+        self._ordered_at = self.world.now
         for key in sorted(self._moved):
             home = key.partition("/")[0]
             for name, machine in self.world.machines.items():

@@ -38,6 +38,7 @@ class Machine:
     roll: ev.StoreRoll | None = None  # durable
     refuses: set[MemberKey] = field(default_factory=set)  # what does not start
     sticks: set[MemberKey] = field(default_factory=set)  # what does not stop, KILL or not
+    stuck: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # a stop of it has failed
     left: bool = False
     powered: bool = False
     alarm: float = NEVER  # when the next tick comes

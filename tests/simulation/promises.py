@@ -69,7 +69,8 @@ class Promises:
         engine = self.world.machines[name].engine
         assert engine is not None
         now = engine.spec.voters
-        rolls = [now, self._rolls.get(engine.spec.epoch - 1, now)]
+        first = tuple(self.world.machines)
+        rolls = [now, self._rolls.get(engine.spec.epoch - 1, first)]
         return any(2 * sum(self._backs(v, name, key) for v in roll) > len(roll) for roll in rolls)
 
     def _backs(self, voter: str, name: str, key: GroupKey) -> bool:
@@ -137,12 +138,8 @@ class Promises:
             self.blame(f"{what}, which had started as {started[head.n]}")
         elif head.n < newest:
             self.blame(f"{what}, though {newest} had started")
-        elif (
-            head.n > newest
-            and self._is_settled(started[newest])
-            and not self._stands_on(head.id, started[newest])
-        ):
-            self.blame(f"{what}, which does not stand on {started[newest]}: that one is lost")
+        elif head.n > newest and not self._stands_on(head.id, self._base[head.id]):
+            self.blame(f"{what}, which does not stand on {self._base[head.id]}: that one is lost")
         started[head.n] = head.id
 
     def _is_settled(self, generation: str) -> bool:
@@ -172,5 +169,6 @@ class Promises:
                     self.blame(f"{key} {member} runs on {other} and {name}: {self._words(key)}")
 
     def _is_stuck(self, name: str, running: tuple[str, str]) -> bool:
-        """KILL did not end it, its node could tell nobody, and no fence is modelled here."""
-        return running[1] in self.world.machines[name].sticks
+        """KILL did not end it, or could not; its node could tell nobody, and no fence is modelled here."""
+        machine = self.world.machines[name]
+        return running[1] in machine.sticks or running in machine.stuck

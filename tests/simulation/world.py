@@ -213,6 +213,7 @@ class World(Effects):
         if told:
             self.say(name, f"keeper releases {', '.join(told)}")
         machine.running -= gone
+        machine.stuck |= {(group, m) for group, m in machine.running if which(m) and m in machine.sticks}
 
     # --- network ------------------------------------------------------------------------------
 

@@ -1,0 +1,113 @@
+"""A group that this node does not hold: is it free, may this node claim it, and why not. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drcm.cluster import events as ev
+from drcm.cluster.messages import GroupKey
+from drcm.cluster.placement import Situation
+from drcm.cluster.spec import Group
+
+if TYPE_CHECKING:
+    from drcm.cluster.care import Care
+
+ANSWER_FRESH = 4  # intervals: so long an answer to a probe shows that the machine lives
+WITHDRAWN_FOR = 5  # intervals before a group is claimed again
+
+
+class Vacancies:
+    """What one node thinks of the groups that it does not hold, and since when."""
+
+    def __init__(self, care: Care) -> None:
+        self.care, self.engine = care, care.engine
+        self.unfit: dict[GroupKey, str] = {}  # why this node can't take it
+        self._told: dict[GroupKey, str] = {}  # why it is not taken
+        self._orphaned: dict[GroupKey, float] = {}
+        self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
+        self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
+
+    def consider(self, group: Group, situation: Situation, now: float) -> str:
+        """Why this node claims it now; empty where it does not."""
+        engine = self.engine
+        holder = situation.known_holder(group, now)
+        if holder:
+            self._leave_to(holder, group, situation, now)
+            return ""
+        if now < engine.ledger.silent_until:
+            self._orphaned.pop(group.key, None)
+            self._told.pop(group.key, None)
+        else:
+            self._orphaned.setdefault(group.key, now)
+        verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
+        if (verdict.claim or verdict.waits) and now >= engine.ledger.silent_until:
+            self._waiting.setdefault(group.key, now)
+        else:
+            self._waiting.pop(group.key, None)
+        self._note(group.key, verdict.decline, now)
+        self.care.say(group.key, verdict.reason)
+        if engine.leaving_since is not None or now < engine.ledger.silent_until:
+            return ""
+        if self.care.mending.refuses(group, now) or not self.may_claim(group.key, now):
+            return ""
+        possible = engine.spec.me in group.candidates and not verdict.decline
+        hopeless = engine.court().hopeless(now) if possible and group.key in self._orphaned else ""
+        if hopeless:
+            self.care.say(group.key, hopeless)
+            self._tell(group.key, hopeless, now)
+        elif verdict.claim and not self._address_answers(group, now):
+            return verdict.reason
+        return ""
+
+    def _leave_to(self, holder: str, group: Group, situation: Situation, now: float) -> None:
+        """Another node has it, and nothing is to be decided."""
+        if situation.runs_elsewhere(group, now):
+            self.care.moving.succeeded(group.key, now)
+        self.care.mending.seen_elsewhere(group, now)
+        for table in (self.unfit, self._told, self._orphaned, self._waiting):
+            table.pop(group.key, None)
+        self.care.say(group.key, f"{holder} holds it")
+
+    def _note(self, key: GroupKey, why: str, now: float) -> None:
+        """Nobody holds it, and this node can't: told once, when it has been so for T_dead."""
+        self.unfit.pop(key, None)
+        if why:
+            self.unfit[key] = why
+            self._tell(key, why, now)
+
+    def _tell(self, key: GroupKey, why: str, now: float) -> None:
+        """Once, when nobody has held it for T_dead."""
+        lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
+        if lasting and why != self._told.get(key):
+            self._told[key] = why
+            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
+
+    def _address_answers(self, group: Group, now: float) -> bool:
+        """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""
+        peers, fresh = self.engine.membership.peers, ANSWER_FRESH * self.engine.spec.interval
+        for peer in peers.values():
+            if peer.name in group.candidates and peer.answered_at and now - peer.answered_at < fresh:
+                self.care.say(group.key, f"{peer.name} is not heard, but its addresses answer: no takeover")
+                self._tell(group.key, f"{peer.name} is not heard, but its addresses answer: it lives", now)
+                return True
+        return False
+
+    # --- what becomes of it ---------------------------------------------------------------------
+
+    def may_claim(self, key: GroupKey, now: float) -> bool:
+        """Long enough after a claim that was withdrawn."""
+        return now >= self._withdrawn.get(key, now)
+
+    def withdrawn(self, key: GroupKey, now: float) -> None:
+        self._withdrawn[key] = now + WITHDRAWN_FOR * self.engine.spec.interval
+
+    def taken(self, key: GroupKey) -> None:
+        """This node claims it."""
+        self._waiting.pop(key, None)
+        self._orphaned.pop(key, None)
+
+    def forget_unknown(self, known: set[GroupKey]) -> None:
+        """cm.cfg no longer has them."""
+        for table in (self.unfit, self._told, self._orphaned, self._waiting, self._withdrawn):
+            for key in [key for key in table if key not in known]:
+                del table[key]
