@@ -83,6 +83,7 @@ class Life:
         for name in self.names:
             world.at(START + self.random.uniform(0, 1.0), lambda n=name: world.power_on(n))  # type: ignore[misc]
         world.run(6.0)
+        world.run(self.faults.plots.play())
         end = world.now + CHAOS_SECONDS
         while world.now < end and not self._broken():
             self.faults.strike()

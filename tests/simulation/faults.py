@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from drcm.cluster import events as ev
 from drcm.cluster.messages import HoldState
 from tests.simulation.machine import Machine
+from tests.simulation.plots import Plots
 
 if TYPE_CHECKING:
     from tests.simulation.chaos import Life
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 DELICATE = (ev.StartMember, ev.OpenSet, ev.StoreRoll, ev.Give, ev.Pass, ev.StoreHead, ev.Left)
 USUAL = ("_mend", "_mend", "_power_on", "_power_on", "_restart", "_restart", "_resume", "_resume")
 FAULTS = (
-    "_cut_pair", "_cut_one_way", "_isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
-    "_leave", "_replay", "_blink", "_blink", "_refuse", "_stick", "_fail", "_reload", "_dismiss",
-    "_accept_loss", "_lose_two", "_betray", "_move",
+    "_cut_pair", "_cut_one_way", "isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
+    "_leave", "_replay", "blink", "blink", "_refuse", "_stick", "_fail", "_reload", "_dismiss",
+    "_accept_loss", "_move",
 )  # fmt: skip
-MAJORITY_ONLY = {"_dismiss", "_lose_two", "_betray", "_reload"}
+MAJORITY_ONLY = {"_dismiss", "_reload"}
 ORDER_AGAIN = 6.0  # seconds between two orders of the same person, at least
 SICK = {"_refuse", "_fail", "_stick"}  # they end in declines of a minute: not in every life
 
@@ -40,6 +41,8 @@ class Faults:
         ]
         chosen = [f for f in known if sick or f not in SICK]
         self._faults: list[Callable[[], None]] = [getattr(self, name) for name in (*USUAL, *chosen)]
+        self.plots = Plots(self)
+        self._faults += [plot for plot in self.plots.at_random() if self.random.random() < 0.6]
         self._malice = self.random.choice((0.0, 0.02, 0.1))  # share of delicate moments that are struck
         if self._malice or life.last_man_standing:
             witness = self.world.witness
@@ -53,18 +56,18 @@ class Faults:
     def _one(self, wanted: Callable[[Machine], bool]) -> str:
         return self.random.choice([name for name, m in self.world.machines.items() if wanted(m)] or [""])
 
-    def _listening(self) -> str:
+    def listening(self) -> str:
         return self._one(lambda machine: machine.listens)
 
-    def _other(self, *names: str) -> str:
+    def other(self, *names: str) -> str:
         return self.random.choice([name for name in self.names if name not in names])
 
-    def _soon(self, seconds: float, what: Callable[[], None]) -> None:
+    def soon(self, seconds: float, what: Callable[[], None]) -> None:
         self.world.at(self.world.now + seconds, lambda: None if self.over else what())
 
     # --- the network --------------------------------------------------------------------------------
 
-    def _cut(self, *pairs: tuple[str, str]) -> None:
+    def cut(self, *pairs: tuple[str, str]) -> None:
         """Where ping_hosts arbitrate, one node at most reaches them while the two don't reach each other."""
         self.world.cuts |= set(pairs)
         if self.life.pings and not self.world.no_gateway:
@@ -72,18 +75,18 @@ class Faults:
 
     def _cut_pair(self) -> None:
         a, b = self.random.sample(self.names, 2)
-        self._cut((a, b), (b, a))
+        self.cut((a, b), (b, a))
         self.world.say("network", f"{a} and {b} are cut")
 
     def _cut_one_way(self) -> None:
         a, b = self.random.sample(self.names, 2)
-        self._cut((a, b))
+        self.cut((a, b))
         self.world.say("network", f"{a} no longer reaches {b}")
 
-    def _isolate(self, name: str = "") -> None:
+    def isolate(self, name: str = "") -> None:
         name = name or self.random.choice(self.names)
         others = [other for other in self.names if other != name]
-        self._cut(*((name, other) for other in others), *((other, name) for other in others))
+        self.cut(*((name, other) for other in others), *((other, name) for other in others))
         self.world.say("network", f"{name} is cut off")
 
     def _mend(self) -> None:
@@ -91,7 +94,7 @@ class Faults:
         self.world.say("network", "healed")
 
     def _replay(self) -> None:
-        name = self._listening()
+        name = self.listening()
         if name:
             self.world.say("attacker", f"replays to {name} what was sent before its start")
             self.world.replay(name)
@@ -109,7 +112,7 @@ class Faults:
             self.world.power_on(name)
 
     def _kill_daemon(self) -> None:
-        name = self._listening()
+        name = self.listening()
         if name:
             self.world.kill_daemon(name)
 
@@ -123,12 +126,12 @@ class Faults:
         return machine.powered and not machine.host_paused and (machine.engine is None or machine.left)
 
     def _pause(self) -> None:
-        name = self._listening()
+        name = self.listening()
         if name:
             self.world.pause(name)
 
     def _pause_daemon(self) -> None:
-        name = self._listening()
+        name = self.listening()
         if name:
             self.world.pause_daemon(name)
 
@@ -137,15 +140,15 @@ class Faults:
         if name:
             self.world.resume(name)
 
-    def _blink(self, name: str = "", other: str = "") -> None:
+    def blink(self, name: str = "", other: str = "") -> None:
         """A voter is gone for a moment, and has lost somebody when it is back (HISTORIES E4)."""
-        name = name or self._listening()
+        name = name or self.listening()
         if not name:
             return
         machine_too = self.random.random() < 0.5
         (self.world.power_cut if machine_too else self.world.kill_daemon)(name)
-        other = other or self._other(name)
-        self._cut((name, other), (other, name))
+        other = other or self.other(name)
+        self.cut((name, other), (other, name))
         self.world.say("network", f"{name} and {other} are cut")
         boot = self.world.machines[name].boot_count
 
@@ -153,7 +156,7 @@ class Faults:
             if self.world.machines[name].boot_count == boot:
                 (self.world.power_on if machine_too else self.world.restart_daemon)(name)
 
-        self._soon(self.random.uniform(0.05, 0.6), back)
+        self.soon(self.random.uniform(0.05, 0.6), back)
 
     # --- resources ----------------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Faults:
         machine = self.world.machines[self.random.choice(self.names)]
         member = self.random.choice(("service:data", "cron:data"))
         machine.sticks.add(member)
-        self._soon(self.random.uniform(1.0, 6.0), lambda: machine.sticks.discard(member))
+        self.soon(self.random.uniform(1.0, 6.0), lambda: machine.sticks.discard(member))
 
     def _fail(self) -> None:
         name = self._one(lambda machine: machine.listens and bool(machine.running))
@@ -182,7 +185,7 @@ class Faults:
     # --- operators ----------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        name = self._listening()
+        name = self.listening()
         if name:
             self.world.say("operator", f"stops {name}")
             self.world.tell(name, ev.Leave())
@@ -223,10 +226,12 @@ class Faults:
 
     def _reload(self) -> None:
         """cm.cfg is edited on one node after the other; T_dead may be another."""
-        config = self.life.config
-        seconds = self.random.choice((1.4, 2.0, 4.0))
-        self.life.config = replace(config, dead_seconds=seconds, version=config.version + 1)
+        self.edit(self.random.choice((1.4, 2.0, 4.0)))
         self._spread()
+
+    def edit(self, dead_seconds: float) -> None:
+        config = self.life.config
+        self.life.config = replace(config, dead_seconds=dead_seconds, version=config.version + 1)
 
     def _dismiss(self) -> None:
         """A node is taken out of cm.cfg, or taken in again; it may be back with the old file (E6)."""
@@ -235,7 +240,7 @@ class Faults:
         if away:
             members = tuple(n for n in self.names if n in config.members or n == away[0])
         elif len(config.members) > 3:
-            gone = self._other("a")
+            gone = self.other("a")
             members = tuple(name for name in config.members if name != gone)
         else:
             return
@@ -248,10 +253,10 @@ class Faults:
         longest = self.random.choice((0.05, 2.0))
         for name in self.names:
             if self.random.random() < 0.9:
-                self._soon(self.random.uniform(0.0, longest), lambda n=name: self.reload(n))  # type: ignore[misc]
+                self.soon(self.random.uniform(0.0, longest), lambda n=name: self.reload(n))  # type: ignore[misc]
         if self.random.random() < 0.5:
             name = self.random.choice(self.names)
-            self._soon(longest + self.random.uniform(0.0, 0.15), lambda: self._isolate(name))
+            self.soon(longest + self.random.uniform(0.0, 0.15), lambda: self.isolate(name))
 
     def reload(self, name: str) -> None:
         """The node has the newest cm.cfg, and reads it where its daemon runs; who is no member has none."""
@@ -260,37 +265,6 @@ class Faults:
             machine.spec = self.life.spec(name)
             self.world.tell(name, ev.Reconfigured(machine.spec))
 
-    # --- histories ----------------------------------------------------------------------------------
-
-    def _betray(self) -> None:
-        """The holder is lost to a candidate; the voter between them restarts, and has lost it too (E4)."""
-        held = [(n, key) for n, m in self.world.machines.items() for key, _ in m.running if m.listens]
-        if not held or len(self.names) < 3:
-            return
-        holder, _ = self.random.choice(sorted(held))
-        candidate = self._other(holder)
-        voter = self._other(holder, candidate)
-        self._cut((holder, candidate), (candidate, holder))
-        self.world.say("network", f"{holder} and {candidate} are cut")
-        self._soon(self.life.config.dead_seconds + 0.3, lambda: self._betrayed(holder, voter))
-
-    def _betrayed(self, holder: str, voter: str) -> None:
-        if self.world.machines[voter].listens:
-            self._blink(voter, holder)
-
-    def _lose_two(self) -> None:
-        """Two die at once, and are back when the others have got used to it (last_man_standing)."""
-        if len(self.names) < 5:
-            return
-        gone = [name for name in self.random.sample(self.names, 2) if self.world.machines[name].powered]
-        for name in gone:
-            self.world.power_cut(name)
-            self._soon(self.random.uniform(8.0, 16.0), lambda n=name: self._back(n))  # type: ignore[misc]
-
-    def _back(self, name: str) -> None:
-        if not self.world.machines[name].powered:
-            self.world.power_on(name)
-
     # --- blows at the worst moment ------------------------------------------------------------------
 
     def _moment(self, name: str, action: ev.Action) -> None:
@@ -298,18 +272,9 @@ class Faults:
             return
         if isinstance(action, ev.StoreRoll) and action.roll.epoch > 1:
             if self.random.random() < 0.3:
-                self._soon(self.random.uniform(0.0, 0.012), lambda: self._split(name))
+                self.soon(self.random.uniform(0.0, 0.012), lambda: self.plots.split(name))
         elif isinstance(action, DELICATE) and self.random.random() < self._malice:
-            self._soon(self.random.uniform(0.0, 0.012), lambda: self._hit(name))
-
-    def _split(self, name: str) -> None:
-        """The roll is changing: two on one side, all others, back from the dead, on the other (E6)."""
-        pair = (name, self._other(name))
-        rest = [other for other in self.names if other not in pair]
-        self._cut(*((a, b) for a in pair for b in rest), *((b, a) for a in pair for b in rest))
-        self.world.say("network", f"{' and '.join(pair)} are cut off from the others")
-        for other in rest:
-            self._back(other)
+            self.soon(self.random.uniform(0.0, 0.012), lambda: self._hit(name))
 
     def _hit(self, name: str) -> None:
         if not self.world.machines[name].listens:
@@ -322,4 +287,4 @@ class Faults:
         elif blow == "host":
             self.world.pause(name)
         else:
-            self._isolate(name)
+            self.isolate(name)

@@ -25,8 +25,10 @@ class Promises:
         self._rolls: dict[int, tuple[str, ...]] = {}  # by epoch
         self._started: dict[str, dict[int, str]] = {}  # set -> number -> the generation that started
         self._origin: dict[str, str] = {}  # generation -> the one that its tree came from
-        self._base: dict[str, str] = {}  # generation -> the one that it must not leave out
-        self._lossy: set[str] = set()  # generations that an operator made with --accept-loss
+        self._bases: dict[str, list[str]] = {}  # generation -> those one of which it must not leave out
+        self._lossy: dict[
+            str, int
+        ] = {}  # generations that an operator made with --accept-loss, their numbers
         self._noted: dict[str, set[str]] = {}  # generation -> who has it durably that it had started
         world.witness = self._before
         world.watch = self._after
@@ -50,6 +52,8 @@ class Promises:
                 self._starts(name, action)
             case ev.OpenSet():
                 self._opens(name, action)
+            case ev.Give(group, set_name, to):
+                self._gives(name, group, f"{set_name} to {to}")
             case ev.SendBeat(beat):
                 self._says(name, beat)
 
@@ -99,6 +103,12 @@ class Promises:
             told.append(f"{name} gives it to {holder}" + (f" for {left:.2f} s" if left > 0 else ", over"))
         return "; ".join(told)
 
+    def _gives(self, name: str, key: GroupKey, what: str) -> None:
+        """What could still write after the last pass is stopped (DESIGN.md 6, hand-over steps 2 to 4)."""
+        for held, member in self.world.machines[name].running:
+            if held == key and not member.startswith("set:"):
+                self.blame(f"{name} gives {what} while {member} runs")
+
     def _says(self, name: str, beat: Beat) -> None:
         for key, member in self.world.machines[name].running:
             if key in beat.released:
@@ -111,12 +121,16 @@ class Promises:
         self._noted[first.id] = set(self.world.machines)
 
     def _made(self, set_name: str, head: Head, lossy: bool) -> None:
-        """A node made this generation. It has to stand on what a majority has noted as started by now."""
+        """A node made this generation. It has to stand on what a majority has noted as started by now.
+
+        Or on what an operator went back to since: who takes up that order leaves out what he left out.
+        """
         self._origin[head.id] = head.origin_id
-        settled = [number for number, one in self._started[set_name].items() if self._is_settled(one)]
-        self._base[head.id] = self._started[set_name][max(settled)]
+        settled = max(number for number, one in self._started[set_name].items() if self._is_settled(one))
+        since = [self._origin[one] for one, number in self._lossy.items() if number > settled]
+        self._bases[head.id] = [self._started[set_name][settled], *since]
         if lossy:
-            self._lossy.add(head.id)
+            self._lossy[head.id] = head.n
 
     def _stored(self, name: str, head: Head) -> None:
         if head.started:
@@ -138,8 +152,8 @@ class Promises:
             self.blame(f"{what}, which had started as {started[head.n]}")
         elif head.n < newest:
             self.blame(f"{what}, though {newest} had started")
-        elif head.n > newest and not self._stands_on(head.id, self._base[head.id]):
-            self.blame(f"{what}, which does not stand on {self._base[head.id]}: that one is lost")
+        elif head.n > newest and not any(self._stands_on(head.id, base) for base in self._bases[head.id]):
+            self.blame(f"{what}, which does not stand on {self._bases[head.id][0]}: that one is lost")
         started[head.n] = head.id
 
     def _is_settled(self, generation: str) -> bool:

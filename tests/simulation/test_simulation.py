@@ -17,14 +17,17 @@ BUGS = [*mutants.UNSAFE, *mutants.STUCK]
 # The first seed that catches a mutant, so that the usual run need not search. A change of the engine moves
 # them: then the search below finds another one, and only costs time.
 HINTS = {
-    "voter_grants_twice": 1,
-    "forgets_on_restart": 1,
-    "clock_stands_still_in_suspend": 26,
-    "lease_is_not_kept_outside": 27,
-    "stall_is_not_noticed": 15,
-    "old_beats_count": 24,
-    "claim_is_never_withdrawn": 17,
-    "dead_nodes_are_waited_for": 8,
+    "word_ends_with_the_lease": 284,
+    "word_is_shortened": 31,
+    "own_dead_seconds_for_others": 19,
+    "booted_machine_grants_at_once": 39,
+    "lease_counted_from_the_arrival": 9,
+    "lease_stretched_by_a_reload": 230,
+    "lease_is_not_kept_outside": 17,
+    "echo_without_boot": 28,
+    "old_beats_count": 9,
+    "starts_before_a_majority_has_it": 25,
+    "claim_is_never_withdrawn": 27,
 }
 
 
