@@ -224,6 +224,7 @@ class Care:
         if holding.state is HoldState.CLAIMING:
             return
         if holding.is_going_down:
+            holding.stop_reason = holding.stop_reason or why
             holding.hurry()
             return
         self.engine.emit(ev.Note(holding.group.key, f"releasing at once: {why}", "error"))
@@ -331,7 +332,7 @@ class Care:
         del self.holdings[key]
         self._contested.pop(key, None)
         self.engine.release(key, holding.release_to, now)
-        self.moving.calm(key, text)
+        self.moving.released(key, holding.release_to, text, now)
         if holding.decline:
             self.mending.refuse(holding, now)
         self.engine.emit(ev.Note(key, text), ev.Problem(f"failed-over:{key}", text, over=True))

@@ -53,10 +53,13 @@ class Journey:
         """Nothing of it runs here any more."""
         self._say(f"released to {self.to}: it starts there", now)
 
-    def arrive(self, now: float) -> None:
-        if self.is_under_way:
+    def arrive(self, node: str, now: float) -> None:
+        """It runs on `node`, which may be another than it was to go to."""
+        if node != self.to:
+            self.fail(f"{self.to} did not start it; it runs on {node}", now)
+        elif self.is_under_way:
             self.arrived = now
-            self._say(f"running on {self.to}", now)
+            self._say(f"running on {node}", now)
 
     def fail(self, error: str, now: float) -> None:
         if self.is_under_way:

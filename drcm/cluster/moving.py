@@ -28,7 +28,7 @@ class Moving:
         self._stop = stop
         self._failures: dict[GroupKey, tuple[int, float]] = {}  # how many in a row, no attempt before
         self._ordered: dict[GroupKey, str] = {}  # by an operator, not yet begun: to whom
-        self.away: dict[GroupKey, str] = {}  # given away by an operator's order: why it does not come home
+        self._away: dict[GroupKey, str] = {}  # given away by an operator's order: to whom
         self.journeys: dict[GroupKey, Journey] = {}  # the newest of each group
 
     def order(self, event: ev.Move) -> None:
@@ -37,13 +37,22 @@ class Moving:
 
     def declines(self, held: Container[GroupKey]) -> dict[GroupKey, str]:
         """What this node does not want brought home: an operator has moved it away."""
-        return {key: why for key, why in self.away.items() if key not in held}
+        brings = "drcm-sync --failback brings it home"
+        return {key: f"{AWAY}{to}: {brings}" for key, to in self._away.items() if key not in held}
 
-    def succeeded(self, key: GroupKey, now: float) -> None:
-        """Another node runs it: what failed before is forgotten."""
+    def runs_on(self, key: GroupKey, node: str, now: float) -> None:
+        """Another node runs it: what failed before is forgotten; so is an order to move it elsewhere."""
         self._failures.pop(key, None)
         if key in self.journeys:
-            self.journeys[key].arrive(now)
+            self.journeys[key].arrive(node, now)
+        if self._away.get(key, node) != node:
+            del self._away[key]
+
+    def released(self, key: GroupKey, to: str, text: str, now: float) -> None:
+        """Nothing of it is left here; given to nobody, a move that was under way has failed."""
+        if not to:
+            self._fell_through(key, text, now)
+        self.calm(key, text)
 
     def forget(self, key: GroupKey) -> None:
         """An operator's cleanup: no attempt has failed."""
@@ -51,11 +60,14 @@ class Moving:
 
     def returned(self, key: GroupKey, now: float) -> None:
         """This node claims it: nothing of an operator's move is left."""
-        self.away.pop(key, None)
         if key in self.journeys:
-            self.journeys[key].fail(
-                f"{self.journeys[key].to} did not start it; this node takes it again", now
-            )
+            self._fell_through(key, f"{self.journeys[key].to} did not start it; this node takes it again", now)
+
+    def _fell_through(self, key: GroupKey, error: str, now: float) -> None:
+        """It did not get where it was to go: an operator's order means nothing any more."""
+        self._away.pop(key, None)
+        if key in self.journeys:
+            self.journeys[key].fail(error, now)
 
     def consider(self, holding: Holding, now: float) -> None:
         group, engine = holding.group, self.engine
@@ -66,7 +78,7 @@ class Moving:
         elif ordered:
             self.begin(holding, ordered, "an operator moves it", now)
             if group.home == engine.spec.me and engine.spec.failback:
-                self.away[group.key] = f"{AWAY}{ordered}: drcm-sync --failback brings it home"
+                self._away[group.key] = ordered
         elif engine.spec.failback and group.home != engine.spec.me and now >= not_before:
             waiting = self._flaps(group, now) or self._home_not_ready(group, now)
             holding.outlook = waiting or "going home"
@@ -197,8 +209,7 @@ class Moving:
     def _failed(self, holding: Holding, handover: Handover, now: float) -> None:
         key = holding.group.key
         holding.handover = None
-        self.away.pop(key, None)
-        self.journeys[key].fail(handover.error, now)
+        self._fell_through(key, handover.error, now)
         if self.engine.leaving_since is not None:
             text = (
                 f"{key} was not handed over ({handover.error}): its newest changes may be on this node alone"

@@ -66,9 +66,10 @@ class Situation:
         claimants = self.membership.claimants(group.key, now)
         return next((beat.sender for beat in claimants if beat.claims[group.key] is HoldState.BLOCKED), "")
 
-    def runs_elsewhere(self, group: Group, now: float) -> bool:
+    def runner(self, group: Group, now: float) -> str:
+        """Another node on which it runs, all of it."""
         claimants = self.membership.claimants(group.key, now)
-        return any(beat.claims[group.key] is HoldState.RUNNING for beat in claimants)
+        return next((beat.sender for beat in claimants if beat.claims[group.key] is HoldState.RUNNING), "")
 
     def unfit(self, group: Group, now: float) -> str:
         """Why this node can't take the group's sets; empty where it can."""

@@ -61,8 +61,8 @@ class Vacancies:
 
     def _leave_to(self, holder: str, group: Group, situation: Situation, now: float) -> None:
         """Another node has it, and nothing is to be decided."""
-        if situation.runs_elsewhere(group, now):
-            self.care.moving.succeeded(group.key, now)
+        if runner := situation.runner(group, now):
+            self.care.moving.runs_on(group.key, runner, now)
         self.care.mending.seen_elsewhere(group, now)
         for table in (self.unfit, self._told, self._orphaned, self._waiting):
             table.pop(group.key, None)

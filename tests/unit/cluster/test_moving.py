@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_cluster import DEAD, IP_GROUP, SET_GROUP, beat_of, boot_of, spec_of
+from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
 
 from drcm.cluster import events as ev
 from drcm.cluster.engine import Beginning, Engine
@@ -19,14 +20,14 @@ HEAD = Head(2, "g2", "b", "g1", "5-aa", started=True)
 SETTLED = DEAD + 0.2
 
 
-class Backup:
-    """Node b, which runs a's group; what a says is the test's to choose."""
+class Holder:
+    """A node that runs a's group, b where not told otherwise; what another says is the test's to choose."""
 
-    def __init__(self, group: Group, **changes: Any) -> None:
-        self.now, self.group, self.numbers = 100.0, group, 0
+    def __init__(self, group: Group, me: str = "b", voters: str = "ab", **changes: Any) -> None:
+        self.now, self.group, self.me, self.numbers = 100.0, group, me, 0
         self.seen: list[ev.Action] = []
-        spec = spec_of("b", "ab", groups=(group,), **changes)
-        self.engine = Engine(spec, boot_of("b"), self.now, Beginning(machine_booted=False))
+        spec = spec_of(me, voters, groups=(group,), **changes)
+        self.engine = Engine(spec, boot_of(me), self.now, Beginning(machine_booted=False))
         if group.sets:
             self.feed(ev.HeadStored("data", HEAD))
             self.feed(ev.SetLooked("data", SetView(2, "g2", "7-aa", writer=True, sole=False)))
@@ -41,17 +42,17 @@ class Backup:
     def feed(self, event: ev.Event) -> None:
         self.seen += self.engine.handle(event, self.now)
 
-    def live(self, seconds: float, **said: Any) -> None:
-        """Steps of 0.1 s, in each of which a says the same."""
+    def live(self, seconds: float, sender: str = "a", **said: Any) -> None:
+        """Steps of 0.1 s, in each of which `sender` says the same."""
         end = self.now + seconds
         while self.now < end - 0.05:
             self.now += 0.1
             self.numbers += 1
-            echo = {"b": Echo(self.engine.boot, self.engine.membership.number)}
+            echo = {self.me: Echo(self.engine.boot, self.engine.membership.number)}
             view = SetView(2, "g2", "7-aa", writer=False, sole=False)
             values: dict[str, Any] = {"digest": "same", "uptime": 1000.0, "sets": {"data": view}, **said}
-            values.setdefault("grants", {self.group.key: "b"})
-            self.feed(ev.BeatHeard(beat_of("a", self.numbers, echo=echo, **values)))
+            values.setdefault("grants", {self.group.key: self.me})
+            self.feed(ev.BeatHeard(beat_of(sender, self.numbers, echo=echo, **values)))
             self.feed(ev.Tick())
 
     def saw(self, kind: type[ev.Action]) -> list[Any]:
@@ -67,7 +68,7 @@ class Backup:
 @pytest.mark.parametrize("group", [IP_GROUP, SET_GROUP])
 def test_home_is_given_time_to_settle(group: Group) -> None:
     """It must have been back for a T_dead and two intervals; then the move begins by itself."""
-    backup = Backup(group)
+    backup = Holder(group)
     backup.live(SETTLED - 0.2)
     assert not backup.moving
     assert "has been back for less" in backup.engine.care.reasons[group.key]
@@ -87,7 +88,7 @@ def test_home_is_given_time_to_settle(group: Group) -> None:
 )
 def test_not_while_home_is_not_ready(changes: dict[str, Any], said: dict[str, Any], reason: str) -> None:
     """The reason is what --explain shows; with failback = manual nothing moves at all."""
-    backup = Backup(SET_GROUP, **changes)
+    backup = Holder(SET_GROUP, **changes)
     backup.live(3 * SETTLED, **said)
     assert not backup.moving
     assert reason in backup.engine.care.reasons[SET_GROUP.key]
@@ -95,7 +96,7 @@ def test_not_while_home_is_not_ready(changes: dict[str, Any], said: dict[str, An
 
 def test_a_failed_attempt_is_tried_again_later() -> None:
     """The services go on; after 5 s the next, after its failure 10 s."""
-    backup = Backup(SET_GROUP)
+    backup = Holder(SET_GROUP)
     backup.live(SETTLED + 0.4)
     for wait in (5.0, 10.0):
         (bulk,) = backup.saw(ev.Pass)
@@ -113,7 +114,7 @@ def test_a_failed_attempt_is_tried_again_later() -> None:
 
 def test_a_taker_that_falls_silent_ends_the_attempt() -> None:
     """Before the gift everything can be taken back."""
-    backup = Backup(SET_GROUP)
+    backup = Holder(SET_GROUP)
     backup.live(SETTLED + 0.4)
     assert backup.holding.handover.step is Step.BULK
     backup.now += DEAD / 2
@@ -137,7 +138,7 @@ def test_a_taker_that_falls_silent_ends_the_attempt() -> None:
 )
 def test_leaving(group: Group, said: dict[str, Any], handed: bool) -> None:
     """Sets are handed over where the other can take them; what has no taker, or no files, just stops."""
-    backup = Backup(group, failback=False)
+    backup = Holder(group, failback=False)
     backup.live(SETTLED + 0.4, **said)
     backup.feed(ev.Leave())
     assert backup.moving is handed
@@ -147,7 +148,7 @@ def test_leaving(group: Group, said: dict[str, Any], handed: bool) -> None:
 
 def test_leave_sync_bounds_the_hand_over() -> None:
     """A leaving node does not wait for ever: it says what may not have been sent, and stops."""
-    backup = Backup(SET_GROUP, failback=False, leave_sync=3.0)
+    backup = Holder(SET_GROUP, failback=False, leave_sync=3.0)
     backup.live(SETTLED + 0.4)
     backup.feed(ev.Leave())
     (bulk,) = backup.saw(ev.Pass)
@@ -180,7 +181,7 @@ MOVED = f"{AWAY}b: drcm-sync --failback brings it home"
 )
 def test_who_can_be_given_it_by_order(said: dict[str, Any], reason: str) -> None:
     """A refusal tells why; that an operator moved it away is no reason against bringing it home."""
-    backup = Backup(SET_GROUP, failback=False)
+    backup = Holder(SET_GROUP, failback=False)
     backup.live(1.0, **said)
     (order,) = orders(backup.engine, Direction.FAILBACK, "data", backup.now)
     assert (order.to, bool(order.refused)) == ("a", bool(reason))
@@ -189,7 +190,7 @@ def test_who_can_be_given_it_by_order(said: dict[str, Any], reason: str) -> None
 
 def test_who_is_not_heard_is_given_nothing() -> None:
     """Nor does this node move away what it has on behalf of a home that is up: it would go home at once."""
-    backup = Backup(SET_GROUP)
+    backup = Holder(SET_GROUP)
     (order,) = orders(backup.engine, Direction.FAILBACK, "", backup.now)
     assert "not heard" in order.refused
     backup.live(0.5)
@@ -199,7 +200,7 @@ def test_who_is_not_heard_is_given_nothing() -> None:
 
 def test_an_operators_move_is_held_until_it_is_over() -> None:
     """Moved away, it does not go home by itself; the order that brings it home is carried out at once."""
-    backup = Backup(SET_GROUP)
+    backup = Holder(SET_GROUP)
     backup.live(3 * SETTLED, declines={SET_GROUP.key: MOVED})
     assert not backup.moving
     assert "drcm-sync --failback brings it home" in backup.engine.care.reasons[SET_GROUP.key]
@@ -216,3 +217,49 @@ def test_an_operators_move_is_held_until_it_is_over() -> None:
         "given up",
         "failed",
     ]
+
+
+def ordered_away(voters: str = "abc") -> Holder:
+    """Its home a has given its address to b, as an operator ordered."""
+    group = replace(IP_GROUP, candidates=tuple(voters))
+    home = Holder(group, "a", voters)
+    home.live(1.0, "b")
+    home.feed(ev.Move(KEY, "b"))
+    return home
+
+
+def let_go(home: Holder) -> None:
+    while stops := home.saw(ev.StopMember):
+        home.feed(ev.MemberStopped(KEY, "ip:web", stops[-1].op))
+    assert KEY not in home.engine.care.holdings
+
+
+def journey(home: Holder) -> tuple[str, str]:
+    told = home.engine.care.moving.journeys[KEY].told()
+    return told["state"], told["error"]
+
+
+@pytest.mark.parametrize(
+    ("runner", "declines", "state"),
+    [("b", {KEY: MOVED}, "running"), ("c", {}, "failed")],
+)
+def test_an_order_ends_where_another_node_came_to_run_it(
+    runner: str, declines: dict[str, str], state: str
+) -> None:
+    """b, to which it was moved, did not start it, and c did: then it goes home as after any failover."""
+    home = ordered_away()
+    let_go(home)
+    assert home.engine.care.declines(home.now) == {KEY: MOVED}
+    home.live(1.0, runner, claims={KEY: HoldState.RUNNING})
+    assert home.engine.care.declines(home.now) == declines
+    assert journey(home)[0] == state
+
+
+def test_an_order_ends_with_the_lease() -> None:
+    """Released because nobody is heard, not given: whoever has it then was not chosen by the operator."""
+    home = ordered_away()
+    home.engine.care.lose_everything("a test", home.now)
+    home.feed(ev.Tick())
+    let_go(home)
+    assert home.engine.care.declines(home.now) == {}
+    assert journey(home) == ("failed", "released: a test")
