@@ -239,7 +239,7 @@ class Care:
                 self.say(holding.group.key, why)
                 return
             holding.enter(HoldState.STARTING, now)
-            self.upkeep.held_by(holding.group.key, self.engine.spec.me, now)
+            self.upkeep.held_by(holding.group.key, self.engine.spec.me, holding.group.home, now)
         if holding.state is HoldState.STARTING:
             self._drive_start(holding, now)
         if holding.state is HoldState.RUNNING:

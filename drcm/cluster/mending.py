@@ -144,7 +144,7 @@ class Mending:
         claimants = self.engine.membership.claimants(group.key, now)
         holders = [beat for beat in claimants if beat.claims[group.key] is not HoldState.CLAIMING]
         if len(holders) == 1:  # the last words of one that died lie beside those of who took over
-            self.upkeep.held_by(group.key, holders[0].sender, now)
+            self.upkeep.held_by(group.key, holders[0].sender, group.home, now)
         for beat in holders:
             if beat.claims[group.key] is HoldState.RUNNING:
                 self._runs_on(group.key, beat.sender)

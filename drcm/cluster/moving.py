@@ -95,7 +95,7 @@ class Moving:
             self._flapping.add(group.key)
             times = len(self._upkeep.moves(group.key, now))
             text = (
-                f"{group.key} moved {times} times within an hour: it stays on {self.engine.spec.me} for "
+                f"{group.key} went to a backup {times} times within an hour: it stays on {self.engine.spec.me} for "
                 f"{(until - now) / 60:.0f} min, or until its 'cleanup'"
             )
             self.engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"flapping:{group.key}", text))

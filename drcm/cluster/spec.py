@@ -66,7 +66,7 @@ class Spec:
     members: tuple[str, ...] = ()  # cm.cfg's active nodes, on the roll or not; () = the voters
     last_man_standing: bool = False
     restarts: Mapping[MemberKey, Restarts] = field(default_factory=dict)  # where not the default
-    flap_limit: int = 6  # moves within an hour after which a group stays
+    flap_limit: int = 6  # moves to a backup within an hour after which a group stays
     fenced: frozenset[str] = frozenset()  # nodes that have a fence command
 
     @property

@@ -67,20 +67,20 @@ class Upkeep:
 
     # --- moves --------------------------------------------------------------------------------
 
-    def held_by(self, key: GroupKey, node: str, now: float) -> None:
-        """`node` has it: a move, where another had it before."""
+    def held_by(self, key: GroupKey, node: str, home: str, now: float) -> None:
+        """`node` has it: a move, where another had it before. The way home belongs to the move before it:
+        a home that dies twice within an hour and comes back does not flap, one that does so for ever does.
+        """
         former = self._runner.get(key)
-        if former == node:
-            return
         self._runner[key] = node
-        if former is not None:
+        if former not in (None, node) and node != home:
             self._moves[key] = [*self.moves(key, now), now]
 
     def running_here(self, key: GroupKey, now: float) -> None:
         self._running_since[key] = now
 
     def moves(self, key: GroupKey, now: float) -> list[float]:
-        """When it moved, within the last hour."""
+        """When it moved to a node that is not its home, within the last hour."""
         return [t for t in self._moves.get(key, ()) if now - t < HOUR]
 
     def stays_until(self, key: GroupKey, flap_limit: int, now: float) -> float:

@@ -48,7 +48,7 @@ class Server:
     boot_wait: float = 60.0
     failback: bool = True  # "auto"; False is "manual"
     leave_sync: float = 60.0
-    flap_limit: int = 6  # moves within an hour after which a group stays where it is
+    flap_limit: int = 6  # moves to a backup within an hour after which a group stays where it is
     run_dir: str = "/var/run/drcm"
     log_dir: str = "/var/log/drcm"
     spool_dir: str = "/var/spool/drcm"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drcm.cluster.spec import Restarts
 from drcm.cluster.upkeep import CALM, DECLINED_LONGEST, HOUR, LONGEST_WAIT, Count, Upkeep
+from drcm.config.model import Server
 
 KEY, DB = "a/service:db", "service:db"
 USUAL = Restarts()
@@ -40,12 +41,24 @@ def test_each_failure_is_forgotten_by_itself() -> None:
 def test_moves_are_counted_between_nodes_and_for_an_hour() -> None:
     """Who has it first is no move; the same node again is none either."""
     upkeep = Upkeep()
-    for moment, node in ((0.0, "a"), (1.0, "a"), (10.0, "b"), (20.0, "a"), (30.0, "b")):
-        upkeep.held_by(KEY, node, moment)
+    for moment, node in ((0.0, "a"), (1.0, "a"), (10.0, "b"), (20.0, "c"), (30.0, "b")):
+        upkeep.held_by(KEY, node, "a", moment)
     assert upkeep.moves(KEY, 40.0) == [10.0, 20.0, 30.0]
     assert upkeep.stays_until(KEY, 4, 40.0) == 0.0
     assert upkeep.stays_until(KEY, 2, 40.0) == 20.0 + HOUR
     assert upkeep.stays_until(KEY, 2, 20.0 + HOUR) == 0.0
+
+
+def test_a_move_and_the_way_home_count_once() -> None:
+    """By flap_limit's default a home may die five times within an hour; a sixth time it stays away."""
+    upkeep, limit = Upkeep(), Server().flap_limit
+    upkeep.held_by(KEY, "a", "a", 0.0)
+    for outage in range(1, limit):
+        upkeep.held_by(KEY, "b", "a", outage * 500.0)
+        assert upkeep.stays_until(KEY, limit, outage * 500.0) == 0.0
+        upkeep.held_by(KEY, "a", "a", outage * 500.0 + 60.0)
+    upkeep.held_by(KEY, "b", "a", limit * 500.0)
+    assert upkeep.stays_until(KEY, limit, limit * 500.0) == 500.0 + HOUR
 
 
 def test_refusals_get_longer_until_it_ran_for_a_while() -> None:
@@ -64,8 +77,8 @@ def test_cleanup_forgets_one_group() -> None:
     upkeep = Upkeep()
     for key in (KEY, "a/ip:web"):
         upkeep.failed(key, DB, USUAL, 0.0)
-        upkeep.held_by(key, "a", 0.0)
-        upkeep.held_by(key, "b", 0.0)
+        upkeep.held_by(key, "a", "a", 0.0)
+        upkeep.held_by(key, "b", "a", 0.0)
         upkeep.decline_for(key, 0.0)
     upkeep.forget(KEY)
     assert upkeep.count(KEY, DB, USUAL, 1.0) is None
