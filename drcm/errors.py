@@ -53,7 +53,12 @@ class KeyFileError(DrcmError):
 
 @dataclass
 class AgentError(DrcmError):
-    """A resource could not be started, stopped or looked at."""
+    """A resource could not be started, stopped or looked at.
+
+    `futile`: trying it again on this node is no use until a person has corrected something.
+    """
+
+    futile: bool = False
 
 
 @dataclass

@@ -79,9 +79,7 @@ class Care:
     def member_started(self, event: ev.MemberStarted, now: float) -> None:
         holding = self.holdings.get(event.group)
         if holding is not None and holding.member_started(event) and event.error:
-            self.mending.start_failed(
-                holding, event.member, f"{event.member} did not start: {event.error}", now
-            )
+            self.mending.start_failed(holding, event, now)
 
     def member_stopped(self, event: ev.MemberStopped, now: float) -> None:
         holding = self.holdings.get(event.group)
@@ -95,7 +93,8 @@ class Care:
     def member_failed(self, event: ev.MemberFailed, now: float) -> None:
         holding = self.holdings.get(event.group)
         if holding is not None and holding.state in (HoldState.STARTING, HoldState.RUNNING):
-            self.mending.failed(holding, event.member, f"{event.member} failed: {event.reason}", now)
+            why = f"{event.member} failed: {event.reason}"
+            self.mending.failed(holding, event.member, why, now, event.futile)
 
     def step_done(self, event: ev.StepDone, now: float) -> None:
         holding = self.holdings.get(event.group)

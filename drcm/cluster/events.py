@@ -41,12 +41,16 @@ class AddressAnswered:
 
 @dataclass(frozen=True, slots=True)
 class MemberStarted:
-    """A StartMember came to its end; `error` is empty where it succeeded."""
+    """A StartMember came to its end; `error` is empty where it succeeded.
+
+    `futile`, here and below: to try it again on this node is no use.
+    """
 
     group: GroupKey
     member: MemberKey
     op: int
     error: str = ""
+    futile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class MemberFailed:
     group: GroupKey
     member: MemberKey
     reason: str
+    futile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.spec import Group, MemberKey
 from drcm.config.model import Address, Cluster, Kind, Node, Resource
-from drcm.errors import DrcmError
+from drcm.errors import AgentError, DrcmError
 
 log = logging.getLogger(__name__)
 
@@ -133,15 +133,15 @@ class Members:
         member.task = asyncio.get_running_loop().create_task(after_former())
 
     async def _start(self, action: ev.StartMember, member: Running) -> None:
-        error = ""
         try:
             await member.agent.start()
-            member.up, member.since = True, clock.wall()
-        except DrcmError as problem:
-            error = str(problem)
-        self.feed(ev.MemberStarted(action.group, action.member, action.op, error))
-        if not error:
-            await self._watch(action.group, action.member, member)
+        except DrcmError as error:
+            told = (str(error), _futile(error))
+            self.feed(ev.MemberStarted(action.group, action.member, action.op, *told))
+            return
+        member.up, member.since = True, clock.wall()
+        self.feed(ev.MemberStarted(action.group, action.member, action.op))
+        await self._watch(action.group, action.member, member)
 
     async def _stop(self, action: ev.StopMember, member: Running) -> None:
         member.up = False
@@ -174,7 +174,8 @@ class Members:
 
     def _failed(self, group: GroupKey, key: MemberKey, member: Running, error: DrcmError) -> None:
         member.up = False
-        asyncio.get_running_loop().call_soon(self.feed, ev.MemberFailed(group, key, str(error)))
+        event = ev.MemberFailed(group, key, str(error), _futile(error))
+        asyncio.get_running_loop().call_soon(self.feed, event)
 
     def _period(self, resource: Resource) -> float:
         node = self.node
@@ -195,3 +196,7 @@ class Members:
         refs = [m.partition(":") for m in group.members]
         found = [self.cluster.resource(Kind(kind), nick) for kind, _, nick in refs if kind == Kind.ADDRESS]
         return [resource for resource in found if isinstance(resource, Address)]
+
+
+def _futile(error: DrcmError) -> bool:
+    return isinstance(error, AgentError) and error.futile

@@ -43,21 +43,23 @@ class Mending:
 
     # --- a member failed ------------------------------------------------------------------------
 
-    def start_failed(self, holding: Holding, member: MemberKey, why: str, now: float) -> None:
+    def start_failed(self, holding: Holding, event: ev.MemberStarted, now: float) -> None:
         """What has never run here moves at once: another node may be quicker than a second attempt."""
+        why = f"{event.member} did not start: {event.error}"
         if holding.ran:
-            self.failed(holding, member, why, now)
+            self.failed(holding, event.member, why, now, event.futile)
         else:
             self.give_up(holding, why, now)
 
-    def failed(self, holding: Holding, member: MemberKey, why: str, now: float) -> None:
+    def failed(self, holding: Holding, member: MemberKey, why: str, now: float, futile: bool = False) -> None:
+        """Restart it here, a few times; not where that is no use."""
         if holding.handover is not None:
             holding.broken[member] = why  # it goes anyway; if it stays after all, this is taken up again
             return
         if member in holding.bouncing or member not in holding.started:
             return
         key, restarts = holding.group.key, self._restarts(member)
-        wait = self.upkeep.failed(key, member, restarts, now)
+        wait = None if futile else self.upkeep.failed(key, member, restarts, now)
         if wait is None:
             self._move(holding, member, why, now)
         else:
@@ -71,7 +73,7 @@ class Mending:
         holding.restart(member, now + wait, now)
 
     def _move(self, holding: Holding, member: MemberKey, why: str, now: float) -> None:
-        """It failed too often where it is."""
+        """It failed too often where it is, or can't run here."""
         group = holding.group
         if self.upkeep.stays_until(group.key, self.engine.spec.flap_limit, now):
             text = f"{why}; it moved too often to move again: restarting it here"

@@ -61,7 +61,9 @@ class Moving:
     def returned(self, key: GroupKey, now: float) -> None:
         """This node claims it: nothing of an operator's move is left."""
         if key in self.journeys:
-            self._fell_through(key, f"{self.journeys[key].to} did not start it; this node takes it again", now)
+            self._fell_through(
+                key, f"{self.journeys[key].to} did not start it; this node takes it again", now
+            )
 
     def _fell_through(self, key: GroupKey, error: str, now: float) -> None:
         """It did not get where it was to go: an operator's order means nothing any more."""
@@ -95,8 +97,8 @@ class Moving:
             self._flapping.add(group.key)
             times = len(self._upkeep.moves(group.key, now))
             text = (
-                f"{group.key} went to a backup {times} times within an hour: it stays on {self.engine.spec.me} for "
-                f"{(until - now) / 60:.0f} min, or until its 'cleanup'"
+                f"{group.key} went to a backup {times} times within an hour: it stays on "
+                f"{self.engine.spec.me} for {(until - now) / 60:.0f} min, or until its 'cleanup'"
             )
             self.engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"flapping:{group.key}", text))
         return f"moved too often: stays for {(until - now) / 60:.0f} min"

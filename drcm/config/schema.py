@@ -64,8 +64,8 @@ SERVER = KeySection(
         Key(
             "flap_limit",
             v.integer(1, 1000),
-            "what went to a backup this often within an hour stays where it is, and somebody is told; the way "
-            "home is not counted",
+            "what went to a backup this often within an hour stays where it is, and somebody is told; "
+            "the way home is not counted",
         ),
         Key("run_dir", v.PATH, "directory of the running daemon's files"),
         Key("log_dir", v.PATH, "directory of the log file"),

@@ -134,9 +134,10 @@ class Script:
     def accept_loss(self, name: str, set_name: str) -> None:
         self.stage.tell(name, ev.AcceptLoss(set_name))
 
-    def fail(self, name: str, member: str) -> None:
-        event = ev.MemberFailed(self._group(member), member, "the check failed three times")
-        self.stage.tell(name, event)
+    def fail(self, name: str, member: str, *futile: str) -> None:
+        """A check finds it broken; `for good`: to try it again there is no use."""
+        reason = "the check failed three times"
+        self.stage.tell(name, ev.MemberFailed(self._group(member), member, reason, bool(futile)))
 
     def cleanup(self, name: str, member: str = "") -> None:
         self.stage.tell(name, ev.Cleanup(member))

@@ -1,7 +1,8 @@
 """OCF resource agents (Open Cluster Framework 1.1): the hundred that Pacemaker's users have, unchanged.
 
-Exit codes: 0 done or running, 7 not running, 1 failed (try again), 2 to 6 hard: trying again is no use,
-2, 4 and 5 on this node, 6 anywhere. 8, 190 and 191 are ways of running.
+Exit codes: 0 done or running, 7 not running, 1 failed (try again), 2 to 6 hard: trying again is no use.
+6 should mean on no node at all; but Debian's nginx, Filesystem and IPaddr2 say it of a file, a device or an
+interface that this node alone lacks. So each node is asked once. 8, 190 and 191 are ways of running.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MEANS = {
     NOT_RUNNING: "does not run",
     9: "failed while promoted",
 }
-HARD = {2, 3, 4, 5, 6}  # the same again at the next trial
+FUTILE = {2, 3, 4, 5, 6}  # the same again at the next trial on this node
 EXIT_REASON = "ocf-exit-reason:"
 MONITOR_INTERVAL = "10000"  # ms; 0 is a probe: "is it here by any chance", and agents are quieter then
 
@@ -100,7 +101,9 @@ class OcfAgent:
     async def _run(self, action: str, limit: float, interval: str = "") -> process.Ended:
         if not self._path.is_file():
             raise AgentError(
-                f"{self.name}: no such agent here ({self._path})", "Debian: apt-get install resource-agents"
+                f"{self.name}: no such agent here ({self._path})",
+                "Debian: apt-get install resource-agents",
+                futile=True,
             )
         with suppress(OSError):
             ocf.BOOK_KEEPING.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -120,9 +123,11 @@ class OcfAgent:
         meaning = MEANS.get(ended.code, f"exit code {ended.code}")
         told = _reason(ended.output) or ended.tail or "no output"
         cure = f"See {self._log}."
-        if ended.code in HARD:
+        futile = ended.code in FUTILE
+        if futile:
             cure = f"Trying again is no use: correct its parameters or this node. {cure}"
-        return AgentError(f"{self.name} {action}: {meaning} (exit code {ended.code}): {told}", cure)
+        what = f"{self.name} {action}: {meaning} (exit code {ended.code}): {told}"
+        return AgentError(what, cure, futile=futile)
 
     async def _own_limit(self, action: str) -> float | None:
         """What its meta-data says; None where that can't be had, which must stop nothing."""

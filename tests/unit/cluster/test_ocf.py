@@ -138,22 +138,25 @@ def test_whether_it_runs(box: Box, code: int, runs: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "said", "futile"),
     [
-        (1, r"failed \(exit code 1\): no output"),
-        (2, r"wrong parameters for this node"),
-        (5, r"not installed here"),
-        (6, r"wrong parameters on every node"),
-        (7, r"does not run"),
-        (42, r"exit code 42"),
+        (1, r"failed \(exit code 1\): no output", False),
+        (2, r"wrong parameters for this node", True),
+        (3, r"can't do that", True),
+        (4, r"has not the right to", True),
+        (5, r"not installed here", True),
+        (6, r"wrong parameters on every node", True),
+        (7, r"does not run", False),
+        (42, r"exit code 42", False),
     ],
 )
-def test_a_bad_monitor_is_told_in_words(box: Box, code: int, said: str) -> None:
+def test_a_bad_monitor_is_told_in_words(box: Box, code: int, said: str, futile: bool) -> None:
     """And whether trying again is any use."""
     box.exits("monitor", code)
     with pytest.raises(AgentError, match=said) as caught:
         asyncio.run(box.agent().watch())
-    assert ("Trying again is no use" in caught.value.cure) == (code in (2, 5, 6))
+    assert caught.value.futile is futile
+    assert ("Trying again is no use" in caught.value.cure) == futile
 
 
 def test_the_reason_that_an_agent_gives_is_told(box: Box) -> None:
@@ -214,3 +217,14 @@ def test_debians_dummy_lives_its_life(tmp_path: Path, monkeypatch: pytest.Monkey
         return [before, during, await agent.running()]
 
     assert asyncio.run(story()) == [False, True, False]
+
+
+def test_debians_symlink_says_that_it_will_never_start_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real agent's exit code 6: a parameter is missing."""
+    monkeypatch.delenv("OCF_ROOT", raising=False)
+    service = Service("link", "link", "ocf:heartbeat:symlink target=/etc/hosts")
+    with pytest.raises(AgentError, match="Mandatory parameter link is unset") as caught:
+        asyncio.run(agent_for(service, Server(log_dir=str(tmp_path))).start())
+    assert caught.value.futile
