@@ -23,8 +23,8 @@ PURE = {
         values
     """,
     "drcm.cluster": """
-        care electorate engine events fencing handover holding journey lease lookout membership mending
-        messages moving orders picture placement roll spec stat upkeep vacancy
+        adopting care electorate engine events fencing handover holding journey lease lookout membership
+        mending messages moving orders picture placement roll spec stat upkeep vacancy
     """,
     "drcm.replication": """
         again gaterequest generation guards kept outcome plan result retention rootstate rsync
@@ -42,7 +42,7 @@ EFFECTS = {
         triggers watchdog wire
     """,
     "drcm.cluster.agents": """
-        address agent application arp catalogue crontab limits neighbour netlink ocf probing process
+        address agent application arp catalogue crontab leftover limits neighbour netlink ocf probing process
         registry script systemd
     """,
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",

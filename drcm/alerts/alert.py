@@ -31,7 +31,14 @@ class Kind(StrEnum):
     GUARD = "guard"
     CONFIG_DIFFERS = "config-differs"
     KEY_UNKNOWN = "key-unknown"
+    BEATS_MALFORMED = "beats-malformed"
     RESOURCE_FAILED = "resource-failed"
+    RESOURCE_WARNING = "resource-warning"
+    STOPPED = "stopped"
+    BLOCKED = "blocked"
+    FLAPPING = "flapping"
+    FENCED = "fenced"
+    FENCE_FAILED = "fence-failed"
     UNSENT = "unsent"
     CONFLICTS = "conflicts"
     TEST = "test"
@@ -39,7 +46,7 @@ class Kind(StrEnum):
 
 
 # What happened once, and is over when it is said; all else lasts until it is resolved.
-EVENTS = (Kind.UNSENT, Kind.CONFLICTS, Kind.TEST, Kind.CUSTOM)
+EVENTS = (Kind.UNSENT, Kind.CONFLICTS, Kind.FENCED, Kind.TEST, Kind.CUSTOM)
 
 
 class Severity(StrEnum):
@@ -59,7 +66,14 @@ SEVERITIES: dict[str, Severity] = {
     Kind.GUARD: Severity.CRITICAL,
     Kind.CONFIG_DIFFERS: Severity.WARNING,
     Kind.KEY_UNKNOWN: Severity.WARNING,
+    Kind.BEATS_MALFORMED: Severity.WARNING,
     Kind.RESOURCE_FAILED: Severity.CRITICAL,
+    Kind.RESOURCE_WARNING: Severity.WARNING,
+    Kind.STOPPED: Severity.CRITICAL,
+    Kind.BLOCKED: Severity.CRITICAL,
+    Kind.FLAPPING: Severity.WARNING,
+    Kind.FENCED: Severity.WARNING,
+    Kind.FENCE_FAILED: Severity.CRITICAL,
     Kind.UNSENT: Severity.CRITICAL,
     Kind.CONFLICTS: Severity.WARNING,
     Kind.TEST: Severity.INFO,

@@ -28,6 +28,7 @@ SUBJECTS = {
     "set-diverged": "sync set {} has DIVERGED",
     "resource-failed": "{} failed",
     "stopped": "{} RUNS NOWHERE",
+    "blocked": "{} can't be stopped: BLOCKED",
     "flapping": "{} moved too often, and stays",
     "fenced": "{} was fenced",
     "fence-failed": "{} could not be fenced",

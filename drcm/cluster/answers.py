@@ -188,8 +188,8 @@ class Answers:
         member = str(request.get("resource") or "")
         self._known_resource(member)
         held = self._daemon.engine.care.holdings.values()
-        if not any(member in h.errors and h.state is HoldState.BLOCKED for h in held):
-            blocked = [m for h in held if h.state is HoldState.BLOCKED for m in h.errors]
+        blocked = [m for h in held if h.state is HoldState.BLOCKED for m in h.started]
+        if member not in blocked:
             cure = (
                 f"Blocked here: {', '.join(blocked) or 'nothing'}. Ask on the node that says so in cm_stat."
             )

@@ -5,7 +5,6 @@ The engine owns one `Care`; it holds the state of the groups and emits the engin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from drcm.cluster import events as ev
@@ -44,31 +43,24 @@ class Care:
         self.vacancies = Vacancies(self)
         self.lookout = Lookout(engine)
 
-    def adopt(
-        self, keys: Iterable[GroupKey], lease_until: float, now: float, stopping: Iterable[GroupKey] = ()
-    ) -> None:
-        """Go on with what a former daemon on this kernel held under a lease that has not ended."""
-        for group in filter(None, map(self.engine.group, (*keys, *stopping) if lease_until > now else ())):
-            holding = self._claim(group, "this daemon was restarted and goes on", now)
-            holding.lease_until, holding.adopted = lease_until, True
-            holding.enter(HoldState.STARTING, now)
-            if group.key in stopping:
-                holding.begin_stop(now, "the daemon that ended was letting go of it")
-
     def reconfigure(self, now: float) -> None:
         """The groups may be others now."""
-        for key, holding in self.holdings.items():
-            group = self.engine.group(key)
-            if group is None or self.engine.spec.me not in group.candidates:
-                holding.begin_stop(now, "cm.cfg no longer has it here")
-            elif group != holding.group:
-                self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
+        for holding in self.holdings.values():
+            self.fit(holding, now)
         known = {group.key for group in self.engine.spec.groups}
         self.upkeep.forget_unknown(known)
         self.vacancies.forget_unknown(known)
         for table in (self.reasons, self.mending.refusals):
             for key in [key for key in table if key not in known]:
                 table.pop(key)
+
+    def fit(self, holding: Holding, now: float) -> None:
+        """Stop what cm.cfg does not have, or no longer."""
+        group = self.engine.group(holding.group.key)
+        if group is None or self.engine.spec.me not in group.candidates:
+            holding.begin_stop(now, "cm.cfg no longer has it here")
+        elif group != holding.group:
+            self.engine.emit(*holding.regroup(group, self.engine.new_op, now))
 
     # --- answers to actions -------------------------------------------------------------------
 
@@ -148,14 +140,18 @@ class Care:
     def _look_at(self, group: Group, situation: Situation, now: float) -> None:
         reason = self.vacancies.consider(group, situation, now)
         if reason:
-            self._drive(self._claim(group, reason, now), now)
+            self._begin(group, reason, now)
 
     def claim_roll(self, group: Group, reason: str, now: float) -> None:
         """The electorate's own group, in which nothing runs."""
         if self.vacancies.may_claim(group.key, now):
-            self._drive(self._claim(group, reason, now), now)
+            self._begin(group, reason, now)
 
-    def _claim(self, group: Group, reason: str, now: float) -> Holding:
+    def _begin(self, group: Group, reason: str, now: float) -> None:
+        self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
+        self._drive(self.claim(group, reason, now), now)
+
+    def claim(self, group: Group, reason: str, now: float) -> Holding:
         holding = Holding(group, HoldState.CLAIMING, now, self.engine.membership.number + 1, reason)
         holding.handed = any(group.key in beat.released for beat in self.engine.membership.beats(now))
         self.holdings[group.key] = holding
@@ -163,7 +159,6 @@ class Care:
         self.vacancies.taken(group.key)
         self.moving.returned(group.key, now)
         self.mending.taken(group.key)
-        self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
         return holding
 
     # --- a group that it holds ----------------------------------------------------------------
@@ -256,7 +251,8 @@ class Care:
         if blocked := situation.blocked_on(holding.group, now):
             holding.begin_stop(now, f"{blocked} could not stop it")
             return
-        if holding.waits_for_kinds(self.holdings.values(), HoldState.STARTING, now):
+        here = self.holdings.values()
+        if holding.waits_for_kinds(here, HoldState.STARTING, now) or holding.waits_for_stop(here):
             return
         engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now))
         if holding.is_up:
@@ -334,7 +330,8 @@ class Care:
         self.moving.released(key, holding.release_to, text, now)
         if holding.decline:
             self.mending.refuse(holding, now)
-        self.engine.emit(ev.Note(key, text), ev.Problem(f"failed-over:{key}", text, over=True))
+        over = [ev.Problem(f"{kind}:{key}", text, over=True) for kind in ("failed-over", "blocked")]
+        self.engine.emit(ev.Note(key, text), *over)
 
     def say(self, key: GroupKey, reason: str) -> None:
         self.reasons[key] = reason

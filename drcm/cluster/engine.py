@@ -7,12 +7,13 @@ It does nothing by itself. The daemon performs the actions, feeds back what happ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drcm import __version__
 from drcm.cluster import events as ev
+from drcm.cluster.adopting import adopt
 from drcm.cluster.care import Care
 from drcm.cluster.electorate import Electorate
 from drcm.cluster.lease import Court, Ledger
@@ -20,7 +21,7 @@ from drcm.cluster.membership import Membership
 from drcm.cluster.messages import Beat, BootId, GroupKey, Head, Roll, SetView
 from drcm.cluster.placement import Situation, diverged
 from drcm.cluster.roll import ROLL
-from drcm.cluster.spec import Group, Spec
+from drcm.cluster.spec import Group, MemberKey, Spec
 from drcm.config.model import Quorum
 
 RELEASE_SAID_FOR = 3.0  # x T_dead: how long a release stays in the beats
@@ -35,6 +36,7 @@ class Beginning:
     lease_until: float = 0.0
     adopt: tuple[GroupKey, ...] = ()  # groups that the former daemon held
     stopping: tuple[GroupKey, ...] = ()  # groups that it was letting go of: some of it may run still
+    members: Mapping[GroupKey, tuple[MemberKey, ...]] = field(default_factory=dict)  # what of these may run
     words: dict[str, Any] = field(default_factory=dict)  # its ledger, as Ledger.export gave it
     silent_until: float = 0.0  # it was to give no word before: its machine had only just booted
 
@@ -69,30 +71,32 @@ class Engine:
         self._op = 0
         self.electorate = Electorate(self)
         self.care = Care(self)
-        self.care.adopt(begin.adopt, begin.lease_until, now, begin.stopping)
+        adopt(self.care, begin, now)
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take in `event` at `now` (CLOCK_BOOTTIME) and return what to do, in this order."""
-        self._out = []
         if now - self._last > max(self.spec.lease_seconds, 2 * self.spec.interval):
             self._rejoin(f"this node stood still for {now - self._last:.1f} s", now)
         self._last = now
         HANDLERS[type(event)](self, event, now)
         if not (isinstance(event, ev.BeatHeard) and self._nothing_new and now < self.deadline):
             self._pass(now)
-        return self._out
+        return self._taken_out()
 
     def recall(self, events: Iterable[ev.Event], now: float) -> list[ev.Action]:
         """Take in what is durable here, before the first pass: nothing is decided on half of it."""
-        self._out = []
         for event in events:
             HANDLERS[type(event)](self, event, now)
-        return self._out
+        return self._taken_out()
 
     # --- what the parts share -----------------------------------------------------------------
 
     def emit(self, *actions: ev.Action) -> None:
         self._out.extend(actions)
+
+    def _taken_out(self) -> list[ev.Action]:
+        taken, self._out = self._out, []
+        return taken
 
     def new_op(self) -> int:
         self._op += 1

@@ -30,13 +30,15 @@ class GrantsFile:
     def write(self, engine: Engine) -> None:
         """Note what `engine` has granted and holds; on every pass, before its beat goes out. Some 50 µs."""
         held = {key: h for key, h in engine.care.holdings.items() if h.state in ADOPTABLE and not h.handover}
+        stopping = {k: h for k, h in engine.care.holdings.items() if h.state in LEAVING or h.handover}
         value = {
             "kernel_boot": self.kernel_boot,
             "boot": engine.boot.hex(),
             "words": engine.ledger.export(),
             "silent_until": engine.ledger.silent_until,
             "held": list(held),
-            "stopping": [k for k, h in engine.care.holdings.items() if h.state in LEAVING or h.handover],
+            "stopping": list(stopping),
+            "members": {key: h.maybe_up for key, h in (held | stopping).items()},
             "lease_until": min((h.lease_until for h in held.values()), default=0.0),
         }
         beside = f"{self.path}.new"
@@ -59,7 +61,10 @@ class GrantsFile:
             return begin
         boot, adopt = bytes.fromhex(value["boot"]), tuple(value["held"])
         stopping = tuple(value.get("stopping", ()))
-        return replace(begin, resumes=boot, lease_until=lease_until, adopt=adopt, stopping=stopping)
+        members = {key: tuple(some) for key, some in value.get("members", {}).items()}
+        return replace(
+            begin, resumes=boot, lease_until=lease_until, adopt=adopt, stopping=stopping, members=members
+        )
 
     def _read(self) -> dict[str, Any]:
         """{} where there is none, or the former daemon's machine died while writing it."""

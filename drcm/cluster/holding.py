@@ -64,6 +64,12 @@ class Holding:
     def enter(self, state: HoldState, now: float) -> None:
         self.state, self.since = state, now
 
+    @property
+    def maybe_up(self) -> list[MemberKey]:
+        """What is just starting may come up yet; of what a former daemon held, anything may run."""
+        begun = (*self.started, *self.pending)
+        return list(dict.fromkeys((*self.group.members, *begun) if self.adopted else begun))
+
     # --- starting -----------------------------------------------------------------------------
 
     def start_next(
@@ -121,6 +127,15 @@ class Holding:
         before = (HoldState.CLAIMING, state) if state is HoldState.STARTING else (state,)
         others = (other._place(state) for other in here if other.state in before)
         return any(place is not None and place < mine for place in others)
+
+    def waits_for_stop(self, here: Iterable[Holding]) -> bool:
+        """What starts next is still being stopped under the key that cm.cfg had for it until now."""
+        member = self.next_to_start()
+        return any(
+            member in other.started and (other.is_going_down or member not in other.group.members)
+            for other in here
+            if other is not self
+        )
 
     def _place(self, state: HoldState) -> int | None:
         """By its kind, the place of what starts (or stops) next, lowest first."""
@@ -185,8 +200,7 @@ class Holding:
     ) -> None:
         """From here on it only goes down, but for kinds in `keep`. What was being started is stopped too."""
         order = {member: place for place, member in enumerate(self.group.members)}
-        maybe_up = self.group.members if self.adopted else (*self.started, *self.pending)
-        up = {member for member in maybe_up if member.partition(":")[0] not in keep}
+        up = {member for member in self.maybe_up if member.partition(":")[0] not in keep}
         self.started = sorted(up, key=lambda member: order.get(member, len(order)))
         self.pending.clear()
         self.bouncing.clear()
@@ -196,8 +210,7 @@ class Holding:
 
     def regroup(self, group: Group, ops: Ops, now: float) -> list[Action]:
         """cm.cfg changed: what is no longer in the group is stopped, what is new in it is started."""
-        up = dict.fromkeys((*self.started, *self.pending))  # what is just starting may come up yet
-        gone = [m for m in up if m not in group.members]
+        gone = [m for m in self.maybe_up if m not in group.members]
         self.bouncing = [m for m in self.bouncing if m in group.members]
         self.started += [m for m in gone if m not in self.started]
         self.group = group
@@ -228,9 +241,12 @@ class Holding:
         return StopMember(self.group.key, member, op, urgent)
 
     def is_stopped(self, member: MemberKey) -> bool:
-        """A person says that what could not be stopped is down. True where it was one of those."""
-        if self.errors.pop(member, None) is None:
+        """A person says that what could not be stopped is down, or is just tried once more. True where it was
+        one of those."""
+        if member not in self.started:
             return False
+        self.errors.pop(member, None)
+        self.pending.pop(member, None)
         self.started.remove(member)
         return True
 

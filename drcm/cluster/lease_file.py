@@ -35,6 +35,7 @@ class LeaseFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._map = _map(path, os.O_RDWR | os.O_CREAT, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.former_held = LeaseReader(path).held()  # what the daemon before this one may have left running
         self._held = path.with_name("held.json")
         self._counter = _LAYOUT.unpack_from(self._map)[1]
 

@@ -8,18 +8,20 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
-from drcm.cluster.agents.agent import Agent
+from drcm.cluster.agents.agent import Agent, Release
+from drcm.cluster.agents.leftover import LeftoverAgent
 from drcm.cluster.agents.limits import Limits
 from drcm.cluster.agents.registry import agent_for
 from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.messages import GroupKey
-from drcm.cluster.spec import Group, MemberKey
-from drcm.config.model import Address, Cluster, Kind, Node, Resource
+from drcm.cluster.spec import Group, MemberKey, build_groups
+from drcm.config.model import Address, Cluster, Kind, Node
 from drcm.errors import AgentError, DrcmError
 
 log = logging.getLogger(__name__)
@@ -29,13 +31,14 @@ CLEANING_LIMIT = 10.0  # seconds for the first act of a start
 UNUSED_FOR = 0.25  # seconds that a probe without an answer counts: another's would cost as much outage
 
 Feed = Callable[[ev.Event], None]
+Place = tuple[GroupKey, MemberKey]
 
 
 @dataclass(slots=True)
 class Running:
     """One member that was started here."""
 
-    resource: Resource
+    kind: Kind
     agent: Agent
     since: datetime
     task: asyncio.Task[None] | None = None  # starting, stopping or watching it
@@ -53,13 +56,20 @@ class Members:
     lease_file: LeaseFile
     lease_until: Callable[[GroupKey], float]
     problem: Callable[[ev.Problem], None] = lambda problem: None
-    running: dict[tuple[GroupKey, MemberKey], Running] = field(default_factory=dict)
+    running: dict[Place, Running] = field(default_factory=dict)
     unused_at: dict[str, float] = field(default_factory=dict)  # address -> when nobody had answered for it
+    former: dict[Place, list[Release]] = field(default_factory=dict)  # of the daemon before this one
+
+    def __post_init__(self) -> None:
+        for release in self.lease_file.former_held:
+            place = str(release.get("group")), str(release.get("member"))
+            self.former.setdefault(place, []).append(release)
 
     def start(self, action: ev.StartMember) -> None:
         known = self.running.get((action.group, action.member))
         member = known or self._new(action.group, action.member)
         self.running[action.group, action.member] = member
+        self.former.pop((action.group, action.member), None)
         self._write_held()
         if isinstance(member.agent, AddressAgent):
             member.agent.known_free = action.handed or self._was_unused(member.agent.address.ip)
@@ -97,29 +107,41 @@ class Members:
         here = [g for g in groups if self.node.name in g.candidates]
         keys = [(g.key, m) for g in here for m in reversed(g.members)]
         strays = [(group, m) for group, m in keys if m.partition(":")[0] not in left_alone]
-        jobs = [self._release_stray(group, member) for group, member in strays]
+        gone = [place for place in self.former if self._is_gone(*place)]
+        jobs = [self._release_stray(group, member) for group, member in (*gone, *strays)]
         try:
             await asyncio.wait_for(asyncio.gather(*jobs), CLEANING_LIMIT)
         except TimeoutError:
             log.error("what runs here without a lease could not all be looked at in %.0f s", CLEANING_LIMIT)
+        self.former.clear()
+        self._write_held()
 
     async def _release_stray(self, group: GroupKey, member: MemberKey) -> None:
         agent = self._new(group, member).agent
         try:
             if await agent.running():
-                log.warning("%s %s runs here without a lease: stopping it", group, member)
+                log.warning("%s %s may run here without a lease: stopping it", group, member)
                 await agent.stop()
         except DrcmError as error:
             log.error("%s %s: %s", group, member, error)
 
     def _new(self, group: GroupKey, member: MemberKey) -> Running:
         kind, _, nickname = member.partition(":")
+        if self._is_gone(group, member):
+            report = Path(self.cluster.server.run_dir) / "leftovers.json"
+            left = LeftoverAgent(member, self.former[group, member], report)
+            return Running(Kind(kind), left, clock.wall())
         resource = self.cluster.resource(Kind(kind), nickname)
         said = self.cluster.policy(resource.kind, nickname)
         limits = Limits(said.start_timeout, said.stop_timeout, said.monitor_timeout)
         lease = partial(self.lease_until, group)
         agent = agent_for(resource, self.cluster.server, lease, limits, self.node.name)
-        return Running(resource, agent, clock.wall())
+        return Running(resource.kind, agent, clock.wall())
+
+    def _is_gone(self, group: GroupKey, member: MemberKey) -> bool:
+        """The daemon before had it here, and cm.cfg no longer does."""
+        here = (g for g in build_groups(self.cluster) if g.key == group and self.node.name in g.candidates)
+        return (group, member) in self.former and not any(member in g.members for g in here)
 
     def _replace_task(self, member: Running, job: Coroutine[Any, Any, None]) -> None:
         former = member.task
@@ -149,13 +171,14 @@ class Members:
         try:
             await member.agent.stop()
             self.running.pop((action.group, action.member), None)
+            self.former.pop((action.group, action.member), None)
             self._write_held()
         except DrcmError as problem:
             error = str(problem)
         self.feed(ev.MemberStopped(action.group, action.member, action.op, error))
 
     async def _watch(self, group: GroupKey, key: MemberKey, member: Running) -> None:
-        period = self._period(member.resource)
+        period = self._period(member.kind)
         while True:
             await asyncio.sleep(period)
             try:
@@ -177,7 +200,7 @@ class Members:
         event = ev.MemberFailed(group, key, str(error), _futile(error))
         asyncio.get_running_loop().call_soon(self.feed, event)
 
-    def _period(self, resource: Resource) -> float:
+    def _period(self, kind: Kind) -> float:
         node = self.node
         return {
             Kind.ADDRESS: min(ADDRESS_WATCH, node.ipaddrs_check),
@@ -185,12 +208,17 @@ class Members:
             Kind.SERVICE: node.services_check,
             Kind.CRONTAB: node.crontabs_check,
             Kind.APPLICATION: node.applications_check,
-        }[resource.kind]
+        }[kind]
 
     def _write_held(self) -> None:
-        """What the keeper must release if this daemon no longer can."""
-        held = [r for member in self.running.values() for r in member.agent.releases()]
-        self.lease_file.write_held(held)
+        """What the keeper must release if this daemon no longer can, and whose each release is."""
+        held = {place: member.agent.releases() for place, member in self.running.items()}
+        told = [
+            {**release, "group": group, "member": key}
+            for (group, key), releases in (self.former | held).items()
+            for release in releases
+        ]
+        self.lease_file.write_held(told)
 
     def addresses(self, group: Group) -> list[Address]:
         refs = [m.partition(":") for m in group.members]

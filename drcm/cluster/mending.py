@@ -196,7 +196,7 @@ class Mending:
             f"It is tried again every {STUCK_RETRY:.0f} s, and started nowhere else. End it by hand, then: "
             f"drcm-server --client --command='confirm-stopped {first}'"
         )
-        self.engine.emit(ev.Problem(f"resource-failed:{key}", f"could not be stopped: {what}. {cure}"))
+        self.engine.emit(ev.Problem(f"blocked:{key}", f"could not be stopped: {what}. {cure}"))
 
     def retry_stop(self, holding: Holding, now: float) -> None:
         if now - holding.since >= STUCK_RETRY:

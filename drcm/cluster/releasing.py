@@ -3,8 +3,8 @@
 A release is one JSON object: `phase` (address or rest) and `do`:
 delete-address {ip, devices} · remove-crontab {path, mark} · run {argv, timeout[, environ][, cgroup][, kill]}.
 A `run` that is not done after `timeout` seconds is killed with its process group; `cgroup` is killed in any
-case, `kill` (another argv) run where stopping failed. `again` =
-seconds for which what failed is tried anew. Standard library only: the keeper imports this.
+case, `kill` (another argv) run where stopping failed. `again` = seconds for which what failed is tried anew.
+`group` and `member` say whose it is. Standard library only: the keeper imports this.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Stopping:
 class Releasing:
     """Starts releases, sees to those under way, and reports what came of each in `report`."""
 
-    def __init__(self, report: Path) -> None:
-        self._report = report
+    def __init__(self, report: Path, who: str = "keeper") -> None:
+        self._report, self._who = report, who
         self._stopping: list[Stopping] = []
         self._again: list[tuple[float, dict[str, Any], float]] = []  # when, what, until when
         self.stuck: list[dict[str, Any]] = []  # what could not be released
@@ -110,7 +110,7 @@ class Releasing:
         told = {key: value for key, value in release.items() if key != "environ"}  # it may hold passwords
         self._did = [*self._did[-99:], {"at": clock.now(), "release": told, "outcome": outcome}]
         what = release.get("ip") or release.get("path") or " ".join(map(str, release.get("argv", ())))
-        print(f"keeper: {release.get('do')} {what}: {outcome}", file=sys.stderr, flush=True)
+        print(f"{self._who}: {release.get('do')} {what}: {outcome}", file=sys.stderr, flush=True)
         beside = self._report.with_suffix(".new")
         with suppress(OSError):
             beside.write_text(json.dumps(self._did))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from drcm.alerts.alert import SEVERITIES, Severity, is_lasting
 from drcm.cluster import alerting as module
-from drcm.cluster.alerting import Alerting, arguments
+from drcm.cluster.alerting import EVENTS, SUBJECTS, Alerting, arguments
 from drcm.cluster.events import Problem
 from drcm.cluster.programs import Programs
 from drcm.history import History
@@ -188,3 +189,10 @@ def test_flush(desk: Desk, monkeypatch: pytest.MonkeyPatch, mails: bool) -> None
     desk.run(story, mails=mails)
     assert ("flush|" in desk.calls()) is mails
     assert any("node-dead:b" in call for call in desk.calls())
+
+
+def test_every_kind_that_the_daemon_tells_is_known_to_drcm_alert() -> None:
+    """What it does not know it takes for a lasting warning: nothing that runs nowhere is only that."""
+    assert set(SUBJECTS) <= {*SEVERITIES}
+    assert {kind for kind in SUBJECTS if not is_lasting(f"{kind}:x")} == set(EVENTS)
+    assert {SEVERITIES[kind] for kind in ("stopped", "blocked", "fence-failed")} == {Severity.CRITICAL}

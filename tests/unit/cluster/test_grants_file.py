@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from small_cluster import IP_GROUP, KEY, beat_of, boot_of, spec_of
 
+from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning, Engine
-from drcm.cluster.events import StopMember, Tick
+from drcm.cluster.events import MemberStopped, StartMember, StopMember, Tick
 from drcm.cluster.grants_file import GrantsFile, grants_file
 from drcm.cluster.handover import Handover
 from drcm.cluster.messages import HoldState
+from drcm.cluster.spec import Group
 
 KERNEL = "f3a5"
 NOW = 100.0
@@ -22,7 +24,7 @@ NOW = 100.0
 def holding(state: HoldState = HoldState.RUNNING, lease_until: float = NOW + 1.4) -> Engine:
     """Node a, which holds a/ip:web and has given b its word for another group."""
     engine = Engine(spec_of("a", "ab", groups=(IP_GROUP,)), boot_of("a"), NOW - 50, Beginning(False))
-    engine.care.adopt((KEY,), lease_until, NOW - 50)
+    adopt(engine.care, Beginning(lease_until=lease_until, adopt=(KEY,)), NOW - 50)
     engine.care.holdings[KEY].enter(state, NOW)
     engine.ledger.hear(beat_of("b", claims={"b/ip:db": HoldState.RUNNING}), NOW, NOW)
     return engine
@@ -43,6 +45,7 @@ def test_a_restart_within_the_lease_goes_on(file: GrantsFile) -> None:
         resumes=boot_of("a"),
         lease_until=NOW + 1.4,
         adopt=(KEY,),
+        members={KEY: ("ip:web",)},
         words=json.loads(json.dumps(engine.ledger.export())),
         silent_until=NOW - 50,
     )
@@ -130,11 +133,60 @@ def test_this_kernel(tmp_path: Path) -> None:
 
 def test_a_restart_ends_what_the_former_daemon_was_letting_go_of(file: GrantsFile) -> None:
     """A group that was stopping, or being handed over, is claimed until all of it is stopped."""
-    engine = holding()
-    engine.care.holdings["a/ip:two"] = replace(engine.care.holdings[KEY], state=HoldState.STOPPING)
+    engine, two = holding(), replace(IP_GROUP, key="a/ip:two", members=("ip:two",))
+    held = engine.care.holdings[KEY]
+    engine.care.holdings[two.key] = replace(held, group=two, state=HoldState.STOPPING)
     file.write(engine)
     begin = file.beginning(NOW + 1.0)
     assert (begin.adopt, begin.stopping) == ((KEY,), ("a/ip:two",))
-    both = replace(engine.spec, groups=(IP_GROUP, replace(IP_GROUP, key="a/ip:two", members=("ip:two",))))
+    both = replace(engine.spec, groups=(IP_GROUP, two))
     actions = Engine(both, boot_of("a", 2), NOW + 1.0, begin).handle(Tick(), NOW + 1.01)
     assert [a.member for a in actions if isinstance(a, StopMember)] == ["ip:two"]
+
+
+GONE = Group("a/ip:gone", "a", ("a", "b"), ("ip:gone",))
+LARGER = replace(IP_GROUP, members=("ip:web", "cron:gone"))
+
+
+def restarted(file: GrantsFile, former: Group, *groups: Group) -> tuple[Engine, list[StopMember]]:
+    """Another daemon on node a, whose cm.cfg has `groups` by now; what it stops at once."""
+    engine = Engine(spec_of("a", "ab", groups=(former,)), boot_of("a"), NOW - 50, Beginning(False))
+    adopt(engine.care, Beginning(lease_until=NOW + 1.4, adopt=(former.key,)), NOW - 50)
+    engine.care.holdings[former.key].enter(HoldState.RUNNING, NOW)
+    file.write(engine)
+    spec = spec_of("a", "ab", groups=groups)
+    again = Engine(spec, boot_of("a", 2), NOW + 1.0, file.beginning(NOW + 1.0))
+    actions = again.recall((), NOW + 1.0) + again.handle(Tick(), NOW + 1.01)
+    return again, [action for action in actions if isinstance(action, StopMember)]
+
+
+@pytest.mark.parametrize(
+    ("former", "groups", "stopped"),
+    [
+        (GONE, (), "ip:gone"),
+        (GONE, (replace(GONE, candidates=("b",), home="b"),), "ip:gone"),
+        (LARGER, (IP_GROUP,), "cron:gone"),
+    ],
+)
+def test_what_cm_cfg_lost_meanwhile_is_stopped(
+    file: GrantsFile, former: Group, groups: tuple[Group, ...], stopped: str
+) -> None:
+    """A whole group, one that another node has by now, one member: as after a reload."""
+    engine, stops = restarted(file, former, *groups)
+    assert [(stop.group, stop.member) for stop in stops] == [(former.key, stopped)]
+    engine.handle(MemberStopped(former.key, stopped, stops[0].op), NOW + 1.1)
+    kept = [group.key for group in groups if "a" in group.candidates]
+    assert list(engine.care.holdings) == kept
+
+
+def test_what_is_stopped_under_its_former_key_is_not_started_under_another(file: GrantsFile) -> None:
+    """The service of its own has joined a group: it must not be stopped once it was started there."""
+    joined = Group("a/group:all", "a", ("a",), ("ip:gone", "cron:more"))
+    engine, (stop,) = restarted(file, GONE, joined)
+    hold = engine.care.claim(joined, "a test", NOW + 1.1)
+    hold.enter(HoldState.STARTING, NOW + 1.1)
+    hold.lease_until = NOW + 60
+    started = engine.handle(Tick(), NOW + 1.2)
+    assert not [action for action in started if isinstance(action, StartMember)]
+    started = engine.handle(MemberStopped(GONE.key, "ip:gone", stop.op), NOW + 1.3)
+    assert [a.member for a in started if isinstance(a, StartMember)] == ["ip:gone"]

@@ -171,6 +171,23 @@ def test_what_does_not_stop_is_stuck() -> None:
     assert hold.is_down
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_person_says_that_it_is_down(again: bool) -> None:
+    """Also while it is just tried once more: that this fails too means nothing any more."""
+    hold, ops = holding(SET_GROUP, "ip:web", state=HoldState.BLOCKED), operations()
+    stopped(hold, stops(hold.stop_next(ops)), "will not")
+    late = []
+    if again:
+        hold.errors.clear()
+        late = stops(hold.stop_next(ops))
+    assert hold.is_stopped("ip:web")
+    assert hold.is_down
+    assert [hold.member_stopped(MemberStopped(s.group, s.member, s.op, "no")) for s in late] == [
+        False
+    ] * again
+    assert not hold.is_stopped("ip:web")
+
+
 @pytest.mark.parametrize(("state", "after"), [("running", "starting"), ("starting", "starting")])
 def test_regroup(state: str, after: str) -> None:
     """cm.cfg changed: what is gone is stopped, what stays is untouched, what is new is started."""

@@ -10,6 +10,7 @@ import pytest
 from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
 
 from drcm.cluster import events as ev
+from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.lookout import CONFIG_GRACE, LEAVE_LINGER
 from drcm.cluster.messages import Echo, Head, HoldState, SetView
@@ -111,7 +112,7 @@ def diverged(holds_here: bool) -> Node:
     node.feed(ev.HeadStored("data", HEAD))
     node.feed(ev.SetLooked("data", SetView(2, "g2", "7-aa", writer=True, sole=False)))
     if holds_here:
-        node.engine.care.adopt((SET_GROUP.key,), node.now + 3600, node.now)
+        adopt(node.engine.care, Beginning(lease_until=node.now + 3600, adopt=(SET_GROUP.key,)), node.now)
     return node
 
 
@@ -180,7 +181,7 @@ def test_leaving_lingers() -> None:
 def test_who_holds_does_not_leave() -> None:
     """First everything is stopped."""
     node = Node("ab")
-    node.engine.care.adopt((KEY,), node.now + 3600, node.now)
+    adopt(node.engine.care, Beginning(lease_until=node.now + 3600, adopt=(KEY,)), node.now)
     holding = node.engine.care.holdings[KEY]
     holding.started = ["ip:web"]
     node.feed(ev.Leave())

@@ -20,6 +20,7 @@ from drcm.cluster.spec import build_groups
 
 IP = "10.9.0.100"
 WEB, CRON = ("a/ip:web", "ip:web"), ("a/cron:system", "cron:system")
+GONE = ("a/service:gone", "service:gone")
 
 
 class Stage:
@@ -27,7 +28,7 @@ class Stage:
 
     def __init__(self, folder: Path, text: str) -> None:
         self.crontab = folder / "cron.d" / "system"
-        self.crontab.parent.mkdir()
+        self.crontab.parent.mkdir(exist_ok=True)
         (folder / "system").write_text("* * * * * root true\n")
         rows = text.replace(
             "/etc/drcm/crontabs/system_crons, /etc/cron.d", f"{folder}/system, {folder}/cron.d"
@@ -51,6 +52,10 @@ class Stage:
 
     def stop(self, group: str, member: str, op: int = 2, urgent: bool = False) -> None:
         self.members.stop(ev.StopMember(group, member, op, urgent))
+
+    def noted(self) -> list[str]:
+        """Of what the keeper knows how to let go of it."""
+        return sorted(release["member"] for release in json.loads(self.held.read_text()))
 
     async def tells(self, kind: type[ev.Event], count: int = 1) -> Any:
         async with asyncio.timeout(60):
@@ -191,6 +196,65 @@ def test_strays_are_stopped_first(stage: Stage, lan: Any) -> None:
     assert stage.crontab.exists()
     asyncio.run(stage.members.release_strays(groups, frozenset()))
     assert not stage.crontab.exists()
+
+
+def without_crontab(text: str) -> str:
+    rows = (line for line in text.splitlines() if "system" not in line and "CRONTABS" not in line)
+    return "\n".join(rows) + "\n"
+
+
+def test_what_cm_cfg_lost_is_stopped_by_what_the_former_daemon_noted(tmp_path: Path, lan: Any) -> None:
+    """Nothing else tells by now how that is done; until it is, the keeper has both in its list."""
+    stage = Stage(tmp_path, CONFIG)
+
+    async def up() -> None:
+        stage.start(*WEB)
+        stage.start(*CRON)
+        await stage.tells(ev.MemberStarted, 2)
+
+    stage.run(up)
+    again = Stage(tmp_path, without_crontab(CONFIG))
+
+    async def story() -> None:
+        again.start(*WEB)  # adopted
+        await again.tells(ev.MemberStarted)
+        assert again.noted() == ["cron:system", "ip:web"]
+        again.stop(*CRON)
+        assert await again.tells(ev.MemberStopped) == ev.MemberStopped(*CRON, 2)
+
+    assert stage.crontab.exists()
+    again.run(story)
+    assert not stage.crontab.exists()
+    assert again.noted() == ["ip:web"]
+
+
+def test_a_leftover_that_does_not_stop_says_so(tmp_path: Path, lan: Any) -> None:
+    """With what was tried: nobody else knows its name any more."""
+    stage = Stage(tmp_path, CONFIG)
+    release = {"phase": "rest", "do": "run", "argv": ["/bin/false", "it"], "timeout": 1.0}
+    stage.members.former[GONE] = [release]
+
+    async def story() -> None:
+        stage.stop(*GONE)
+        error = (await stage.tells(ev.MemberStopped)).error
+        assert "service:gone: cm.cfg no longer has it, and it can't be stopped: /bin/false it" in error
+
+    stage.run(story)
+
+
+def test_without_a_lease_what_cm_cfg_lost_is_stopped_first(tmp_path: Path, lan: Any) -> None:
+    """As every stray; then the keeper's list is empty."""
+    stage = Stage(tmp_path, CONFIG)
+
+    async def up() -> None:
+        stage.start(*CRON)
+        await stage.tells(ev.MemberStarted)
+
+    stage.run(up)
+    again = Stage(tmp_path, without_crontab(CONFIG))
+    asyncio.run(again.members.release_strays(build_groups(again.cluster), frozenset()))
+    assert not stage.crontab.exists()
+    assert json.loads(again.held.read_text()) == []
 
 
 def test_watching(tmp_path: Path, lan: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
 
 from drcm.cluster import events as ev
+from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.handover import Step
 from drcm.cluster.messages import Echo, Head, HoldState, SetView
@@ -31,7 +32,7 @@ class Holder:
         if group.sets:
             self.feed(ev.HeadStored("data", HEAD))
             self.feed(ev.SetLooked("data", SetView(2, "g2", "7-aa", writer=True, sole=False)))
-        self.engine.care.adopt((group.key,), self.now + 3600, self.now)
+        adopt(self.engine.care, Beginning(lease_until=self.now + 3600, adopt=(group.key,)), self.now)
         self.holding.started = list(group.members)
         self.holding.enter(HoldState.RUNNING, self.now)
 
