@@ -120,6 +120,44 @@ def test_a_paused_holder_releases_when_it_wakes() -> None:
     assert world.holders(SET, "ip:web") == ["b"]
 
 
+def test_what_lapsed_in_a_short_pause_is_released() -> None:
+    """Too short a pause to be called dead, but the lease had ended: the keeper has let go of it."""
+    world = world_of(PLAIN, ("a", "b", "w"))
+    start(world)
+    world.run(5)
+    world.cut("a", "b")
+    world.cut("a", "w")
+    world.run(1.0)
+    world.pause("a")
+    world.run(0.6)
+    world.heal()
+    world.resume("a")
+    assert world.holders(IP, "ip:web") == []
+    world.run(0.5)
+    engine = world.machines["a"].engine
+    assert engine is not None
+    assert IP not in engine.care.holdings or world.holders(IP, "ip:web") == ["a"]
+    world.run_until(lambda: world.holders(IP, "ip:web") == ["a"], 5)
+
+
+def test_nobody_starts_what_another_could_not_stop() -> None:
+    """It is heard of in the middle of the start: what has begun here is stopped again."""
+    world = world_of(replace(WITH_SET, members=(*WITH_SET.members, "service:web")), ("a", "b", "w"))
+    world.start_seconds = (0.5, 0.5)
+    start(world, SET)
+    world.run(5)
+    world.machines["a"].sticks.add("service:web")
+    world.cut("a", "b")
+    world.cut("a", "w")
+    world.run_until(lambda: any("BLOCKED" in line for line in world.log), 6)
+    world.run_until(lambda: ("a/set:data", "set:data") in world.machines["b"].running, 6)
+    world.heal()
+    world.run(2)
+    assert world.holders(SET, "service:web") == ["a"]
+    assert "b" not in world.holders(SET, "set:data")
+    assert any("a could not stop it" in line for line in world.log)
+
+
 def test_partition_with_a_witness_has_one_holder() -> None:
     """The side without a majority lets go before the other starts."""
     world = world_of(PLAIN, ("a", "b", "w"))

@@ -225,6 +225,15 @@ def test_a_peer_that_has_left_need_not_be_waited_for() -> None:
     assert court.permit(KEY, 1, 10.1, incumbent=False).allows(10.1)
 
 
+def test_a_peer_that_has_left_is_as_silent_as_any_other() -> None:
+    """It may be started again behind a cut: where pings arbitrate, only who sees the gateway goes on."""
+    court = court_of("ab", pings=True)
+    hear(court.membership, "b", 1, 10.1, leaving=True)
+    assert not court.permit(KEY, 1, 10.1, incumbent=True).allows(10.1)
+    seen = replace(court, pinged_sent=10.0)
+    assert seen.permit(KEY, 1, 10.1, incumbent=True).until == 10.0 + court.spec.lease_seconds
+
+
 def test_of_two_nobody_acts_on_a_word_that_is_not_free() -> None:
     """This voter's word is the other's: it waits for its end."""
     court = court_of("ab")

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
+from one_node import Node
+from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP
 
 from drcm.cluster import events as ev
 from drcm.cluster.adopting import adopt
-from drcm.cluster.engine import Beginning, Engine
+from drcm.cluster.engine import Beginning
 from drcm.cluster.lookout import CONFIG_GRACE, LEAVE_LINGER
-from drcm.cluster.messages import Echo, Head, HoldState, SetView
+from drcm.cluster.messages import Head, HoldState, SetView
 
 HEAD = Head(2, "g2", "a", "g1", "5-aa", started=True)
 RIVAL = Head(2, "g2b", "b", "g1", "5-aa", started=True)
 
 # What a former daemon may have said is over, once, when a node is first heard.
 BOTH_HEARD = [("node-dead:b", True), ("node-dead:c", True)]
-
-
-class Node:
-    """Node a at 100.0 of its clock, with peers that say what they are told to."""
-
-    def __init__(self, voters: str = "abc", **changes: Any) -> None:
-        self.now = 100.0
-        spec = spec_of("a", voters, **{"groups": (IP_GROUP,), **changes})
-        self.engine = Engine(spec, boot_of("a"), self.now, Beginning(machine_booted=False))
-        self.numbers = 0
-        self.seen: list[ev.Action] = []
-        self.feed(ev.Tick())
-
-    def feed(self, event: ev.Event) -> None:
-        self.seen += self.engine.handle(event, self.now)
-
-    def hear(self, name: str, **said: Any) -> None:
-        self.numbers += 1
-        echo = {"a": Echo(self.engine.boot, self.engine.membership.number)}
-        beat = beat_of(name, self.numbers, echo=echo, **{"uptime": 1000.0, "digest": "same", **said})
-        self.feed(ev.BeatHeard(beat))
-
-    def hear_all(self, names: str, **said: Any) -> None:
-        for name in names:
-            self.hear(name, **said)
-
-    def live(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
-        """Go on in steps of 0.1 s; `each` says what the others say meanwhile."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now += 0.1
-            each()
-            self.feed(ev.Tick())
-
-    def saw(self, kind: type[ev.Action]) -> list[Any]:
-        found = [action for action in self.seen if isinstance(action, kind)]
-        self.seen = [action for action in self.seen if not isinstance(action, kind)]
-        return found
-
-    def problems(self, about: str) -> list[tuple[str, bool]]:
-        return [(p.key, p.over) for p in self.saw(ev.Problem) if p.key.startswith(about)]
 
 
 def test_a_death_is_told_once_and_so_is_the_return() -> None:
@@ -136,6 +95,26 @@ def test_divergence(holds_here: bool, holds_there: bool, marked: bool) -> None:
     assert len(node.saw(ev.MarkDiverged)) == (1 if marked else 0)
     node.live(1, lambda: node.hear("b", **{**said, "heads": {"data": HEAD}}))
     assert ("set-diverged:data", True) in node.problems("set-diverged")
+
+
+@pytest.mark.parametrize(("serves", "marked"), [("b", True), ("a", False)])
+def test_a_copy_that_is_served_behind_a_started_generation(serves: str, marked: bool) -> None:
+    """In a partition both wrote, one of them more often: no sync either way, the idle copy is marked."""
+    node = Node("ab", groups=(SET_GROUP,))
+    newest = replace(HEAD, n=3, id="g3", writer="a" if serves == "b" else "b")
+    node.feed(ev.HeadStored("data", newest))
+    mine = (3, "g3") if serves == "b" else (2, "g2")
+    node.feed(ev.SetLooked("data", SetView(*mine, "7-aa", writer=False, sole=False)))
+    theirs = SetView(2, "g2", "7-aa", False, False) if serves == "b" else SetView(3, "g3", "", True, False)
+    said: dict[str, Any] = {"heads": {"data": newest}, "sets": {"data": theirs}}
+    said["claims"] = {SET_GROUP.key: HoldState.RUNNING} if serves == "b" else {}
+    said["grants"] = {} if serves == "b" else {SET_GROUP.key: "a"}
+    if serves == "a":
+        adopt(node.engine.care, Beginning(lease_until=node.now + 3600, adopt=(SET_GROUP.key,)), node.now)
+        node.engine.care.holdings[SET_GROUP.key].state = HoldState.RUNNING
+    node.live(DEAD + 1.0, lambda: node.hear("b", **said))
+    assert ("set-diverged:data", False) in node.problems("set-diverged")
+    assert bool(node.saw(ev.MarkDiverged)) is marked
 
 
 def test_a_silent_machine_is_probed() -> None:
