@@ -29,13 +29,14 @@ class CrontabAgent:
         self._lease = lease
 
     async def start(self) -> None:
-        """Install it, over an older version of ours or an unmarked copy that 1.41 left."""
+        """Install it, over an older version of ours or an unmarked copy that 1.41 left. One that is there as
+        it should be is adopted: cron has read it."""
         if not _CRON_READS.fullmatch(self.installed.name):
             raise AgentError(
                 f"{self.template}: cron ignores a file of that name",
                 "Letters, digits, _ and - only: rename the template and change cm.cfg.",
             )
-        self._install(self._content())
+        await self.watch()
 
     async def stop(self) -> None:
         current = self._read(self.installed)

@@ -44,6 +44,13 @@ def test_a_started_crontab_is_the_template_under_a_line_that_says_whose_it_is(te
     assert os.listdir(installed.parent) == [installed.name]
 
 
+def test_what_a_former_daemon_installed_is_adopted_untouched(template, installed):
+    asyncio.run(_agent(template, installed).start())
+    before = installed.stat()
+    asyncio.run(_agent(template, installed).start())
+    assert installed.stat() == before
+
+
 def test_a_stopped_crontab_is_gone_and_stopping_again_is_success(template, installed):
     agent = _agent(template, installed)
     asyncio.run(agent.start())
