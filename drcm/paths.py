@@ -34,6 +34,11 @@ class Paths:
         return self.state / "voters.json"
 
     @property
+    def patience(self) -> Path:
+        """The longest T_dead that this voter gives words for."""
+        return self.state / "patience.json"
+
+    @property
     def history(self) -> Path:
         return self.state / "history.db"
 

@@ -24,7 +24,7 @@ PURE = {
     """,
     "drcm.cluster": """
         adopting care electorate engine events fencing handover holding journey lease lookout membership
-        mending messages moving orders picture placement roll spec stat upkeep vacancy
+        mending messages moving orders patience picture placement roll spec stat upkeep vacancy
     """,
     "drcm.replication": """
         again gaterequest generation guards kept outcome plan result retention rootstate rsync
@@ -38,8 +38,8 @@ EFFECTS = {
     "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
         alerting answers client control daemon fencer grants_file keeper lateness lease_file members
-        moveanswers notify pinger programs realtime releasing roll_file scheduler setkeeping setruns
-        triggers watchdog wire
+        moveanswers notify pinger programs realtime releasing roll_file scheduler service setkeeping
+        setruns triggers watchdog wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab leftover limits neighbour netlink ocf probing process

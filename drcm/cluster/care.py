@@ -254,7 +254,8 @@ class Care:
         here = self.holdings.values()
         if holding.waits_for_kinds(here, HoldState.STARTING, now) or holding.waits_for_stop(here):
             return
-        engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now))
+        above = situation.newest_number(now)
+        engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now, above))
         if holding.is_up:
             self._now_running(holding, now)
         elif holding.waits_for_agreement and now - holding.since > AGREEMENT_WAIT:

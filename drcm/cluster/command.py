@@ -224,7 +224,7 @@ def _client(arguments: argparse.Namespace, config: Path, here: Paths) -> int:
 
 
 def _daemon(arguments: argparse.Namespace, config: Path) -> int:
-    from drcm.cluster.daemon import run
+    from drcm.cluster.service import run
 
     return run(_options(arguments, config))
 

@@ -12,14 +12,11 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from drcm import __version__, clock, logs
+from drcm import __version__, clock, state
 from drcm.cluster import events as ev
 from drcm.cluster import roll_file, watchdog
 from drcm.cluster.alerting import Alerting
@@ -32,21 +29,16 @@ from drcm.cluster.members import Members
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.notify import Notifier
 from drcm.cluster.programs import Programs
-from drcm.cluster.realtime import lock_memory, raise_priority, raise_thread, raise_threads
 from drcm.cluster.setkeeping import SetKeeping
 from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
-from drcm.cluster.transport.keys import load as load_keys
 from drcm.cluster.wire import Wire
 from drcm.config.fence import parse_fence
 from drcm.config.load import require_config
 from drcm.config.model import Address, Cluster, Node
 from drcm.config.thisnode import this_node
 from drcm.errors import ConfigError, DrcmError
-from drcm.paths import Paths, paths
-
-if TYPE_CHECKING:
-    from drcm.cluster.command import Options
+from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +105,8 @@ class Daemon:
             held = ", ".join(self._begin.adopt) or "nothing held"
             log.info("going on from the daemon that ended: %s", held)
         stored = roll_file.load(self.paths.roll)
-        durable = [*filter(None, [stored]), *self.sets.load()]
+        patience = state.read_json(self.paths.patience)
+        durable = [*filter(None, [stored, patience and ev.PatienceStored(patience)]), *self.sets.load()]
         self._perform(self.engine.recall(durable, clock.now()))
         if not self._begin.resumes:
             await self.members.release_strays(self.engine.spec.groups, self.engine.spec.keeps)
@@ -189,7 +182,8 @@ class Daemon:
             ev.OpenSet: self.sets.open,
             ev.StoreHead: self.sets.store_head,
             ev.GoAlone: self.sets.go_alone,
-            ev.StoreRoll: self._store_roll,
+            ev.StoreRoll: lambda action: self._aside(self._store_roll(action)),
+            ev.StorePatience: lambda action: self._aside(self._store_patience(action)),
             ev.MarkDiverged: self.sets.mark_diverged,
             ev.Pass: self.sets.run_pass,
             ev.Intend: self.sets.step,
@@ -205,12 +199,13 @@ class Daemon:
             ev.Left: lambda action: self._left.set(),
         }
 
-    def _store_roll(self, action: ev.StoreRoll) -> None:
-        async def store() -> None:
-            await asyncio.to_thread(roll_file.save, self.paths.roll, action)
-            self.feed(ev.RollStored(action.roll, action.accepted))
+    async def _store_roll(self, action: ev.StoreRoll) -> None:
+        await asyncio.to_thread(roll_file.save, self.paths.roll, action)
+        self.feed(ev.RollStored(action.roll, action.accepted))
 
-        self._aside(store())
+    async def _store_patience(self, action: ev.StorePatience) -> None:
+        await asyncio.to_thread(state.write_json, self.paths.patience, action.seconds)
+        self.feed(ev.PatienceStored(action.seconds))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
         self._background.add(task := self._loop.create_task(work))
@@ -371,29 +366,3 @@ class Daemon:
         await asyncio.gather(*background, return_exceptions=True)
         await self.control.close()
         await asyncio.to_thread(self.scheduler.stop)
-
-
-def run(options: Options) -> int:
-    """Run this host's daemon in the foreground until it has left; the exit code."""
-    here = replace(paths(), config=options.config)
-    cluster = require_config(options.config, host_checks=False)
-    cluster = replace(cluster, server=options.applied_to(cluster.server))
-    me, keys = this_node(cluster, socket.gethostname()), load_keys(here.auth)
-    stop_logging = logs.setup(cluster.server)
-    try:
-        here.run.mkdir(mode=0o755, parents=True, exist_ok=True)
-        here.sets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for refusal in (raise_priority(), lock_memory()):
-            if refusal:
-                log.warning("%s", refusal)
-        raise_threads()
-        if sys.version_info < (3, 12):  # its default starts a thread for each child
-            asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-        return asyncio.run(_run(cluster, me, keys, here))
-    finally:
-        stop_logging()
-
-
-async def _run(cluster: Cluster, me: Node, keys: Keys, here: Paths) -> int:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=raise_thread))
-    return await Daemon(cluster, me, keys, here).run()

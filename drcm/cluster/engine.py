@@ -19,7 +19,8 @@ from drcm.cluster.electorate import Electorate
 from drcm.cluster.lease import Court, Ledger
 from drcm.cluster.membership import Membership
 from drcm.cluster.messages import Beat, BootId, GroupKey, Head, Roll, SetView
-from drcm.cluster.placement import Situation, diverged
+from drcm.cluster.patience import Patience
+from drcm.cluster.placement import Situation, diverged, is_vain
 from drcm.cluster.roll import ROLL
 from drcm.cluster.spec import Group, MemberKey, Spec
 from drcm.config.model import Quorum
@@ -53,6 +54,7 @@ class Engine:
         silent = spec.dead_seconds if begin.machine_booted else 0.0
         self.ledger = Ledger(spec.me, silent_until=max(now + silent, begin.silent_until))
         self.ledger.restore(begin.words)
+        self.patience = Patience(self.ledger, now, begin.machine_booted)
         self.heads: dict[str, Head] = {}
         self.views: dict[str, SetView] = {}
         self.pinged_sent: float | None = None
@@ -178,10 +180,12 @@ class Engine:
         """A voter takes one id a number, and only higher ones (HISTORIES R11).
 
         One that never started gives way to one that did: the majority took that, so the other never will.
+        And no new one is taken that leaves out what has started here (`is_vain`).
         """
         for name, head in beat.heads.items():
             known = self._storing.get(name) or self.heads.get(name)
-            if known is None or (head.n, head.started) > (known.n, known.started):
+            newer = known is None or (head.n, head.started) > (known.n, known.started)
+            if newer and not (known and known.started and is_vain(head, known)):
                 self._storing[name] = head
                 self.emit(ev.StoreHead(name, head))
 
@@ -252,9 +256,15 @@ class Engine:
 
     def _hear_claims(self, now: float) -> None:
         """Words for what the others claim; on every pass, as a word may just have become free."""
-        for peer in self.membership.heard(now):
+        heard = [peer for peer in self.membership.heard(now) if peer.beat is not None]
+        longest = max((peer.beat.dead_seconds for peer in heard if peer.beat), default=0.0)
+        to_store = self.patience.to_store(max(longest, self.spec.dead_seconds), now)
+        if to_store is not None:
+            self.emit(ev.StorePatience(to_store))
+        for peer in heard:
             if peer.beat is not None and peer.heard_at is not None and self.spec.has_roll_of(peer.beat):
-                self.ledger.hear(peer.beat, peer.heard_at, now)
+                covered = self.patience.covers(peer.beat.dead_seconds)
+                self.ledger.hear(peer.beat if covered else replace(peer.beat, claims={}), peer.heard_at, now)
 
     def _forget_old_releases(self, now: float) -> None:
         kept = RELEASE_SAID_FOR * self.spec.dead_seconds
@@ -334,6 +344,7 @@ HANDLERS: dict[type, Handler] = {
     ev.ConfirmStopped: lambda engine, event, now: engine.care.mending.confirm_stopped(event.member),
     ev.Cleanup: lambda engine, event, now: engine.care.mending.cleanup(event.member, now),
     ev.Fenced: lambda engine, event, now: engine.care.fencing.fenced(event, now),
+    ev.PatienceStored: lambda engine, event, now: engine.patience.stored(event.seconds),
     ev.RollStored: lambda engine, event, now: engine.electorate.stored(event),
     ev.Move: lambda engine, event, now: engine.care.moving.order(event),
     ev.Leave: Engine._leave,

@@ -41,10 +41,7 @@ class AddressAnswered:
 
 @dataclass(frozen=True, slots=True)
 class MemberStarted:
-    """A StartMember came to its end; `error` is empty where it succeeded.
-
-    `futile`, here and below: to try it again on this node is no use.
-    """
+    """A StartMember came to its end; `error`: it failed; `futile`, here and below: it would again here."""
 
     group: GroupKey
     member: MemberKey
@@ -119,6 +116,13 @@ class RollStored:
 
 
 @dataclass(frozen=True, slots=True)
+class PatienceStored:
+    """The longest T_dead that words are given for is durable here (drcm.cluster.patience)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptLoss:
     """A person said that the newest copy of set `name` is gone for good: this node's may be promoted."""
 
@@ -181,6 +185,7 @@ Event = (
     | SetLooked
     | StepDone
     | RollStored
+    | PatienceStored
     | AcceptLoss
     | Move
     | ConfirmStopped
@@ -227,6 +232,7 @@ class OpenSet:
     op: int
     known: Head | None
     accept_loss: bool = False
+    above: int = 0  # the highest number known, of what will never start too
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +241,13 @@ class StoreHead:
 
     name: str
     head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class StorePatience:
+    """Make it durable that words are given for a T_dead so long; answered by PatienceStored."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +381,7 @@ Action = (
     | OpenSet
     | StoreHead
     | StoreRoll
+    | StorePatience
     | GoAlone
     | MarkDiverged
     | Pass

@@ -79,6 +79,7 @@ class Holding:
         agreed: Callable[[str, Head], bool],
         accepted: Container[str] = (),
         now: float = inf,
+        above: Callable[[str], int] = lambda name: 0,
     ) -> list[Action]:
         """The next step of starting; empty while one is under way or a majority has yet to agree."""
         if self.pending:
@@ -96,7 +97,7 @@ class Holding:
         kind, _, name = member.partition(":")
         if kind == "set" and name not in self.opened:
             self.pending[member] = op = ops()
-            return [OpenSet(self.group.key, name, op, known(name), name in accepted)]
+            return [OpenSet(self.group.key, name, op, known(name), name in accepted, above(name))]
         if kind == "set" and not agreed(name, self.opened[name]):
             return []
         self.pending[member] = op = ops()

@@ -40,6 +40,8 @@ class Head:
     origin_id: str = ""
     origin_run: str = ""
     started: bool = False
+    origin_n: int = 0  # number of the generation `origin_id`
+    decided: bool = False  # a person had it made, and knew what it leaves out
 
 
 @dataclass(frozen=True, slots=True)

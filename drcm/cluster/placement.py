@@ -80,19 +80,25 @@ class Situation:
         return ""
 
     def newest_head(self, name: str, now: float) -> Head | None:
-        """The newest generation of a set that any voter heard knows; its own where two have one number."""
-        known = [self.heads[name]] if name in self.heads else []
-        known += [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
-        return max(known, key=lambda head: (head.n, head.started), default=None)
+        """The newest generation of a set that any voter heard knows; its own where two have one number.
+
+        None that was made in ignorance of one that had started: no voter that knows of that one takes it.
+        """
+        known = self._known_heads(name, now)
+        started = max((head for head in known if head.started), key=lambda head: head.n, default=None)
+        return max(
+            (head for head in known if not is_vain(head, started)),
+            key=lambda head: (head.n, head.started),
+            default=None,
+        )
 
     def newest_number(self, now: float) -> Callable[[str], int]:
         """Of a set: the number that a new generation has to exceed."""
+        return lambda name: max((head.n for head in self._known_heads(name, now)), default=0)
 
-        def number(name: str) -> int:
-            newest = self.newest_head(name, now)
-            return newest.n if newest else 0
-
-        return number
+    def _known_heads(self, name: str, now: float) -> list[Head]:
+        own = [self.heads[name]] if name in self.heads else []
+        return own + [beat.heads[name] for beat in self.membership.beats(now) if name in beat.heads]
 
     def order(self, group: Group, now: float) -> list[str]:
         """The candidates, first choice first: for whom it was released, the newest copy, config order."""
@@ -269,6 +275,11 @@ def diverged(mine: Mapping[str, Head], others: Iterable[Beat], name: str) -> str
         if own.n == theirs.n and own.started and theirs.started:
             return beat.sender
     return ""
+
+
+def is_vain(head: Head, started: Head | None) -> bool:
+    """It begins before one that has started, of which its maker did not know, and no person wanted that."""
+    return started is not None and not head.started and not head.decided and head.origin_n < started.n
 
 
 def _is_child(child: Head, parent: Head) -> bool:

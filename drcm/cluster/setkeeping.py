@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -25,7 +25,7 @@ from drcm.config.model import Cluster, SyncSet
 from drcm.errors import DrcmError
 from drcm.paths import Paths
 from drcm.replication import custody, days
-from drcm.replication.generation import Generation, Position
+from drcm.replication.generation import ACCEPT_LOSS, DECIDED, Generation, Position
 from drcm.state import keep_reserve, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -139,10 +139,10 @@ class SetKeeping:
         known = generation_of(action.known) if action.known else None
         member = f"set:{action.name}"
         try:
-            opening = partial(custody.open_as_writer, accept_loss=action.accept_loss)
+            opening = partial(custody.open_as_writer, accept_loss=action.accept_loss, above=action.above)
             new_id = os.urandom(8).hex()
             record = await self._work(opening, self.paths, sync_set, self.me, known, new_id)
-            head = head_of(record.head)
+            head = head_of(record.head, record.chain)
             await self._work(self._write_head, action.name, head)
             await self._look(sync_set)
         except DrcmError as error:
@@ -155,7 +155,7 @@ class SetKeeping:
         error = ""
         try:
             record = await self._work(custody.start, self.paths, self.cluster.set(name), self.me)
-            await self._store_own(name, head_of(record.head))
+            await self._store_own(name, head_of(record.head, record.chain))
             self.runs.hold_until(name, self._spawn(self._keep_partials(name)))
             asyncio.get_running_loop().call_later(FIRST_RUN_SECONDS, self._due, name)
         except DrcmError as problem:
@@ -212,7 +212,7 @@ class SetKeeping:
         sync_set, going = self.cluster.set(action.name), partial(custody.go_alone, above=action.above)
         try:
             record = await self._work(going, self.paths, sync_set, self.me, os.urandom(8).hex())
-            await self._store_own(action.name, head_of(record.head))
+            await self._store_own(action.name, head_of(record.head, record.chain))
         except DrcmError as error:
             log.error("%s: could not begin a generation of its own: %s", action.name, error)
 
@@ -238,7 +238,7 @@ class SetKeeping:
                     give = partial(custody.give, above=action.above)
                     new_id = os.urandom(8).hex()
                     record = await self._work(give, self.paths, sync_set, self.me, action.to, new_id)
-                    head = head_of(record.head)
+                    head = head_of(record.head, record.chain)
                     await self._store_given(action.name, head)
         except DrcmError as error:
             self.feed(ev.StepDone(action.group, action.op, str(error)))
@@ -321,7 +321,7 @@ class SetKeeping:
         known = self._heads.get(name)
         if look.head is None or (known is not None and known.n >= look.head.n):
             return False
-        self._heads[name] = head_of(look.head)
+        self._heads[name] = head_of(look.head, look.chain)
         return True
 
     def _write_head(self, name: str, head: Head) -> None:
@@ -366,14 +366,20 @@ def view_of(look: custody.Custody) -> SetView:
     )
 
 
-def head_of(generation: Generation) -> Head:
+def head_of(generation: Generation, chain: Iterable[Generation]) -> Head:
+    """`chain`: where the number of its origin is looked up; what was pruned from it is in no doubt."""
     origin = generation.origin or Position("", "")
-    return Head(generation.n, generation.id, generation.writer, origin.id, origin.run, generation.started)
+    origin_n = next((one.n for one in chain if one.id == origin.id), generation.n - 1)
+    return Head(
+        generation.n, generation.id, generation.writer, origin.id, origin.run, generation.started, origin_n,
+        generation.why in DECIDED,
+    )  # fmt: skip
 
 
 def generation_of(head: Head) -> Generation:
     origin = Position(head.origin_id, head.origin_run) if head.origin_id else None
-    return Generation(head.n, head.id, head.writer, "heard", origin, head.started)
+    why = ACCEPT_LOSS if head.decided else "heard"
+    return Generation(head.n, head.id, head.writer, why, origin, head.started)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -48,6 +48,7 @@ class Custody:
     """A node's own view of its copy."""
 
     head: Generation | None = None
+    chain: tuple[Generation, ...] = ()
     pos_n: int = 0
     pos_id: str = ""
     pos_run: str = ""
@@ -86,6 +87,7 @@ def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:
     found = record.generation(position.id)
     return Custody(
         head=record.newest,
+        chain=record.chain,
         pos_n=found.n if found else 0,
         pos_id=position.id,
         pos_run=position.run,
@@ -106,6 +108,7 @@ def open_as_writer(
     new_id: str,
     *,
     accept_loss: bool = False,
+    above: int = 0,
 ) -> Record:
     """Become the writer: the same generation, the one given to this node, or a new one. Durable.
 
@@ -116,11 +119,11 @@ def open_as_writer(
     """
     with _changing(paths, sync_set, node, "promotion") as record:
         _check_roots(record, sync_set)
-        return records.keep(paths.sets, _opened(record, sync_set, known, new_id, accept_loss))
+        return records.keep(paths.sets, _opened(record, sync_set, known, new_id, accept_loss, above))
 
 
 def _opened(
-    record: Record, sync_set: SyncSet, known: Generation | None, new_id: str, accept_loss: bool
+    record: Record, sync_set: SyncSet, known: Generation | None, new_id: str, accept_loss: bool, above: int
 ) -> Record:
     if record.is_writer and (known is None or record.knows(known.id)):
         return transitions.drop_intent(record)
@@ -128,7 +131,8 @@ def _opened(
     given = known is not None and known.writer == record.node and here is not None and known.origin == here
     if known is not None and given and not (record.applying or record.doubt):
         return transitions.adopt(record, known, primary=sync_set.primary)
-    return transitions.promote(record, known, new_id, primary=sync_set.primary, accept_loss=accept_loss)
+    to = sync_set.primary
+    return transitions.promote(record, known, new_id, primary=to, accept_loss=accept_loss, above=above)
 
 
 def start(paths: Paths, sync_set: SyncSet, node: str) -> Record:

@@ -17,6 +17,10 @@ _RUN = re.compile(r"([0-9]+(-[0-9A-Za-z]+)?)?", re.ASCII)
 RunId = str  # "40-1a2b3c4d": the run's number in its generation and 4 random bytes (HISTORIES R13)
 
 
+ACCEPT_LOSS = "accept-loss"
+DECIDED = (ACCEPT_LOSS, "resolve")  # reasons of generations that a person had made, whatever they leave out
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """What a tree holds: generation `id` up to and including `run` ("" or "0" = none of it yet)."""
@@ -32,7 +36,7 @@ class Generation:
     n: int
     id: str
     writer: str
-    why: str  # init | promote | alone | handover | resolve
+    why: str  # init | promote | accept-loss | alone | handover | resolve | heard
     origin: Position | None = None  # the tree it began with ("from" in DESIGN.md)
     started: bool = False
     merged: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 from drcm.errors import RoleError
 from drcm.replication.generation import (
+    ACCEPT_LOSS,
     CHAIN_KEPT,
     Generation,
     Given,
@@ -68,11 +69,13 @@ def promote(
     *,
     primary: str = "",
     accept_loss: bool = False,
+    above: int = 0,
 ) -> Record:
     """This node becomes the writer, by a new generation on the chain that the majority knows.
 
     `primary`: whom the set is owed to from now on, unless it is this node. `accept_loss`: a person
-    said `--promote --accept-loss`, which only a tree that never was complete still refuses.
+    said `--promote --accept-loss`, which only a tree that never was complete still refuses. `above`: as of
+    `give`.
     The generation starts nothing before a majority has it durable; then `start`.
     """
     reason = unfit(record, known)
@@ -88,8 +91,8 @@ def promote(
     if known is not None and all(one.id != here.id for one in base):
         base = record.chain  # --accept-loss on another history: what the others wrote is kept as `ahead`
         merged = () if record.knows(known.id) else (known.id,)
-    number = max(one.n for one in (*base, *record.chain, *filter(None, [known]))) + 1
-    new = Generation(number, generation_id, record.node, why, here, merged=merged)
+    number = max(above, *(one.n for one in (*base, *record.chain, *filter(None, [known])))) + 1
+    new = Generation(number, generation_id, record.node, ACCEPT_LOSS if reason else why, here, merged=merged)
     return _as_writer(record, (new, *base), primary or record.failback)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,10 +138,16 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(text: str = "", files: int = 20) -> Iterator[Cluster]:
-    """A cluster of two, at home, with `files` files in a set that was begun and run."""
+def running_cluster(
+    text: str = "", files: int = 20, prepare: Callable[[Cluster], None] = lambda cluster: None
+) -> Iterator[Cluster]:
+    """A cluster of two, at home, with `files` files in a set that was begun and run.
+
+    `prepare` comes before the daemons start.
+    """
     with Lab() as lab:
         cluster = make(lab, text or config())
+        prepare(cluster)
         for number in range(files):
             cluster.a.write(f"{TREE}/d{number % 5}/f{number}", f"content {number}\n")
         bring_up(cluster)

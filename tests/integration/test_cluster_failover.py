@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +29,21 @@ LONGEST_OUTAGE = 4.0  # seconds; 2.5 is promised, bench/failover.py measures it
 LONGEST_LEAVE = 1.0  # seconds from the end of the last pass; 0.3 is promised
 
 
+SLOW_TURNS = "/var/log/drcm/slow-turns"
+WATCHDOG_DIRECTORY = "/etc/drcm/watchdog"  # is there again after a power cut
+WATCHDOG = Path(__file__).parent.parent / "lab/watched/sitecustomize.py"
+
+
+def watch_the_loops(cluster: Cluster) -> None:
+    """Every turn of a daemon's main loop over 50 ms is written down."""
+    for node in cluster.nodes:
+        node.write(f"{WATCHDOG_DIRECTORY}/sitecustomize.py", WATCHDOG.read_text())
+        node.variables.update(PYTHONPATH=WATCHDOG_DIRECTORY, LOOPWATCH=SLOW_TURNS)
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
+    with running_cluster(prepare=watch_the_loops) as cluster:
         yield cluster
 
 
@@ -101,3 +115,14 @@ def test_dead_backup_moves_nothing(cluster: Cluster, probe: Probe) -> None:
     assert [gap for gap in probe.gaps(0.5) if gap.end > begun] == []
     cluster.settle()
     assert cluster.b.read(f"{TREE}/while-alone") == "alone\n"
+
+
+def test_nothing_of_all_this_has_blocked_a_main_loop(cluster: Cluster) -> None:
+    """Failovers, hand-overs, requests: no turn of a main loop took over 50 ms. One that does is seen."""
+    slow = {node.name: node.read(SLOW_TURNS).splitlines() for node in cluster.nodes}
+    for node in cluster.nodes:
+        assert f"{node.daemon.pid}: watched" in slow[node.name]
+        assert [line for line in slow[node.name] if not line.endswith(": watched")] == []
+    blocks = "import asyncio, time\nasync def f(): time.sleep(0.2)\nasyncio.run(f())"
+    cluster.a.run([sys.executable, "-c", blocks])
+    assert "ms, 0 ms of work" in cluster.a.read(SLOW_TURNS).splitlines()[-1]

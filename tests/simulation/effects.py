@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from drcm.cluster import events as ev
 from drcm.cluster.messages import Head, SetView
@@ -92,6 +93,9 @@ class Effects:
                 self._store(name, set_name, head)
             case ev.StoreRoll(roll, accepted):
                 self._later(name, 0.01, ev.RollStored(roll, accepted), lambda: self._keep_roll(name, action))
+            case ev.StorePatience(seconds):
+                stored = partial(setattr, machine, "patience", seconds)
+                self._later(name, 0.01, ev.PatienceStored(seconds), stored)
             case ev.OpenSet():
                 self._open(name, action)
             case ev.GoAlone(set_name):
@@ -196,11 +200,12 @@ class Effects:
     def _new_generation(self, name: str, set_name: str, writer: str, why: str, lossy: bool = False) -> Head:
         machine = self.machines[name]
         view = machine.views[set_name]
-        known = machine.heads[set_name]
+        number = machine.heads[set_name].n
         if machine.engine is not None:
-            known = machine.engine.situation().newest_head(set_name, machine.clock(self.now)) or known
-        new_id = self.new_generation_id(known.n + 1)
-        head = Head(known.n + 1, new_id, writer, view.pos_id, view.pos_run, started=why == "alone")
+            number = max(number, machine.engine.situation().newest_number(machine.clock(self.now))(set_name))
+        new_id = self.new_generation_id(number + 1)
+        started = why == "alone"
+        head = Head(number + 1, new_id, writer, view.pos_id, view.pos_run, started, view.pos_n, lossy)
         machine.heads[set_name] = head
         self.made(set_name, head, lossy)
         if writer == name:

@@ -36,6 +36,7 @@ class Machine:
     lost: dict[GroupKey, tuple[str, float]] = field(default_factory=dict)  # words that a power cut took
     lease: ev.Lease = field(default_factory=lambda: ev.Lease(0.0, 0.0))  # /run/drcm/lease
     roll: ev.StoreRoll | None = None  # durable
+    patience: float = 0.0  # durable
     refuses: set[MemberKey] = field(default_factory=set)  # what does not start
     sticks: set[MemberKey] = field(default_factory=set)  # what does not stop, KILL or not
     stuck: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # a stop of it has failed

@@ -129,6 +129,8 @@ class World(Effects):
         durable += [ev.SetLooked(key, view) for key, view in machine.views.items()]
         if machine.roll is not None:
             durable.append(ev.RollStored(machine.roll.roll, machine.roll.accepted))
+        if machine.patience:
+            durable.append(ev.PatienceStored(machine.patience))
         for action in machine.engine.recall(durable, machine.clock(self.now)):
             self._perform(name, action)
         self.tell(name, ev.Tick())

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -47,6 +47,8 @@ class _WireHead(msgspec.Struct, array_like=True, frozen=True):
     origin_id: str
     origin_run: str
     started: bool
+    origin_n: _Count
+    decided: bool
 
 
 class _WireSet(msgspec.Struct, array_like=True, frozen=True):
@@ -195,7 +197,7 @@ def _proposal(wire: _WireProposal | None) -> Proposal | None:
 
 
 def _wire_head(head: Head) -> _WireHead:
-    return _WireHead(head.n, head.id, head.writer, head.origin_id, head.origin_run, head.started)
+    return _WireHead(*astuple(head))
 
 
 def _wire_set(view: SetView) -> _WireSet:

@@ -60,7 +60,8 @@ def boot_of(name: str, count: int = 1) -> bytes:
 
 
 def beat_of(sender: str, number: int = 1, **fields: Any) -> Beat:
-    return Beat(sender, fields.pop("boot", boot_of(sender)), number, DEAD, fields.pop("epoch", 1), **fields)
+    boot, dead = fields.pop("boot", boot_of(sender)), fields.pop("dead_seconds", DEAD)
+    return Beat(sender, boot, number, dead, fields.pop("epoch", 1), **fields)
 
 
 def hear(membership: Membership, sender: str, number: int, now: float, **fields: Any) -> bool:

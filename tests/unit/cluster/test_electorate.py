@@ -26,6 +26,7 @@ def stored(node: Node) -> list[tuple[int, tuple[str, ...]]]:
 def beginner(**changes: Any) -> Node:
     """At its first start, with a, b and c in its cm.cfg as voters."""
     node = Node("abc", members=THEIRS, **changes)
+    node.feed(ev.PatienceStored(DEAD))
     assert stored(node) == [(1, OURS)]
     return node
 

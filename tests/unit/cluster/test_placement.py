@@ -246,3 +246,17 @@ def test_diverged(theirs: Head, other: str) -> None:
     """Two started generations of one number: both wrote without each other."""
     assert diverged({"data": HEAD}, [beat_of("b", heads={"data": theirs})], "data") == other
     assert diverged({}, [beat_of("b", heads={"data": theirs})], "data") == ""
+
+
+def test_what_was_made_in_ignorance_of_one_that_started_is_not_the_newest() -> None:
+    """Its number is higher, and it will never start; unless a person had it made."""
+    vain = Head(3, "vain", "b", origin_n=1)
+    for head, newest in (
+        (vain, HEAD.id), (replace(vain, origin_n=HEAD.n), "vain"), (replace(vain, decided=True), "vain"),
+        (replace(vain, started=True), "vain"),
+    ):  # fmt: skip
+        here = situation("a", {"b": {"heads": {"data": head}}}, heads={"data": replace(HEAD, started=True)})
+        found = here.newest_head("data", NOW)
+        assert found is not None
+        assert found.id == newest
+        assert here.newest_number(NOW)("data") == 3

@@ -23,7 +23,7 @@ from drcm.cluster.setruns import why_failed
 from drcm.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK
 from drcm.paths import Paths
 from drcm.replication import custody, records, transitions
-from drcm.replication.generation import Generation, Position
+from drcm.replication.generation import ACCEPT_LOSS, Generation, Position
 from drcm.state import read_json
 
 GROUP = "a/set:data"
@@ -393,9 +393,14 @@ def test_what_others_write_is_noticed(desk: Desk, tmp_path: Path) -> None:
 def test_heads_and_generations() -> None:
     """What is said in beats and what is on disk are the same."""
     whole = Generation(3, "g3", "b", "heard", Position("g2", "7-aa"), started=True)
-    assert generation_of(head_of(whole)) == whole
+    below = Generation(1, "g2", "a", "init")
+    assert generation_of(head_of(whole, [whole, below])) == whole
+    assert head_of(whole, [whole, below]).origin_n == 1
+    assert head_of(whole, [whole]).origin_n == 2  # pruned
     first = replace(whole, origin=None)
-    assert generation_of(head_of(first)) == first
+    assert generation_of(head_of(first, [first])) == first
+    wanted = replace(whole, why=ACCEPT_LOSS)
+    assert generation_of(head_of(wanted, [])) == wanted
 
 
 @pytest.mark.parametrize(
