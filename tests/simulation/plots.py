@@ -53,10 +53,11 @@ class Plots:
     # --- plots --------------------------------------------------------------------------------------
 
     def betray(self) -> None:
-        """The holder is lost to a candidate; the voter between them restarts, and has lost it too (E4)."""
+        """The holder is lost to a candidate; the voter between them restarts, and has lost it too (E4, E5)."""
         holder = self._holder()
         if not holder:
             return
+        self._edit(holder, self.random.choice((0.0, 4.0)))
         candidate = self._candidate(holder)
         voter = self.faults.other(holder, candidate)
         self._part(holder, candidate)
