@@ -2,19 +2,23 @@
 
 Each round: some faults at random moments of some seconds, then everything is mended, all copies must agree,
 and what drcm promises of files is checked (campaign_audit). Round k has the seed S + k; its faults are a pure
-function of it. Five rounds share a cluster. The last line is `CAMPAIGN OK ...`; or the story of the round
-that failed, what was found and the command that plays its schedule again, and exit code 1.
+function of it. Five rounds share a cluster, and several clusters work side by side. The last line is
+`CAMPAIGN OK ...`; or the story of the round that failed, what was found and the command that plays its
+schedule again, and exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
+from multiprocessing import get_context
 
 from drcm.clock import now
 from tests.lab import LabError
@@ -24,9 +28,11 @@ from tests.lab.campaign_cluster import Cluster, begin, prepared
 from tests.lab.campaign_faults import ROUNDS_PER_LAB, Fault, Faults, clock_node, kind_of, schedule
 from tests.lab.campaign_plants import faults_of
 from tests.lab.campaign_watch import Watch
+from tests.lab.init import die_with
 
 QUIET_SECONDS = 1.0  # of work before the first fault
 WORK_SECONDS = 4.0  # of work at least
+LABS = max(2, os.cpu_count() or 1)  # a round is 13 s, and 3 s of one processor
 
 
 @dataclass(slots=True)
@@ -42,6 +48,7 @@ class Result:
     operations: int = 0
     versions: int = 0
     runs: int = 0
+    plant: str = ""
 
     @property
     def line(self) -> str:
@@ -62,26 +69,51 @@ class Result:
         return "\n".join([f"round {self.seed} FAILED ({self.kind}):", *found, again])
 
 
-def play(
-    seeds: Sequence[int], plant: str = "", schedules: Sequence[tuple[Fault, ...]] = ()
-) -> Iterator[Result]:
-    """Play the rounds of these seeds, with `schedules` instead of their own; to the first that fails."""
-    given = dict(zip(seeds, schedules, strict=False))
-    for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB):
-        rounds = list(group)
-        with ExitStack() as stack:
-            cluster = stack.enter_context(prepared(kind_of(rounds[0]), plant))
-            watch = stack.enter_context(Watch(cluster))
-            begin(cluster, clock_node(rounds[0]))
-            faults = Faults(cluster, watch)
-            for seed in rounds:
-                result = _round(seed, faults, given.get(seed, schedule(seed)))
-                yield result
-                if result.findings:
-                    return
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Rounds of one lab. `schedules`: of faults, instead of the seeds' own; `patience`: see campaign_heal."""
+
+    seeds: tuple[int, ...]
+    plant: str = ""
+    schedules: tuple[tuple[Fault, ...], ...] = ()
+    patience: float = heal.AGREE_SECONDS
 
 
-def _round(seed: int, faults: Faults, planned: tuple[Fault, ...]) -> Result:
+def play(order: Order) -> list[Result]:
+    """All rounds, to the first that fails."""
+    results: list[Result] = []
+    given = dict(zip(order.seeds, order.schedules, strict=False))
+    with ExitStack() as stack:
+        cluster = stack.enter_context(prepared(kind_of(order.seeds[0]), order.plant))
+        watch = stack.enter_context(Watch(cluster))
+        begin(cluster, clock_node(order.seeds[0]))
+        faults = Faults(cluster, watch)
+        for seed in order.seeds:
+            result = _round(seed, faults, given.get(seed, schedule(seed)), order.patience)
+            results.append(replace(result, plant=order.plant))
+            if result.findings:
+                break
+    return results
+
+
+def play_side_by_side(orders: Sequence[Order], labs: int = LABS) -> Iterator[Result]:
+    """`labs` at a time, each in a process of its own: a lab mostly waits. In the order of `orders`."""
+    context, parent = get_context("spawn"), os.getpid()
+    with ProcessPoolExecutor(labs, context, initializer=die_with, initargs=(parent,)) as pool:
+        futures = [pool.submit(play, order) for order in orders]
+        try:
+            yield from chain.from_iterable(future.result() for future in futures)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def orders_of(seeds: range, plant: str = "") -> list[Order]:
+    """One for each lab."""
+    groups = [tuple(group) for _, group in groupby(seeds, lambda seed: seed // ROUNDS_PER_LAB)]
+    return [Order(group, plant, (faults_of(plant),) * len(group) if plant else ()) for group in groups]
+
+
+def _round(seed: int, faults: Faults, planned: tuple[Fault, ...], patience: float) -> Result:
     watch, cluster, started = faults.watch, faults.cluster, now()
     first, runs = len(watch.story), len(watch.runs)
     watch.tell("ROUND", f"{seed} begins: {'; '.join(map(str, planned))}")
@@ -93,7 +125,7 @@ def _round(seed: int, faults: Faults, planned: tuple[Fault, ...]) -> Result:
         heal.mend(faults)
         watch.tell("ROUND", "all is mended")
         heal.rest(cluster)
-        heal.agree(faults)
+        heal.agree(faults, patience)
         watch.tell("ROUND", "all agree")
     except LabError as error:
         audit.findings.append(str(error))
@@ -132,13 +164,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="campaign", description=__doc__.splitlines()[0])
     parser.add_argument("rounds", type=int)
     parser.add_argument("seed", type=int)
+    parser.add_argument("--labs", type=int, default=LABS, help="so many side by side (default: %(default)s)")
     parser.add_argument("--plant", default="", help="a bug, planted in all nodes: campaign_plants.py")
     parser.add_argument("--verbose", action="store_true", help="tell the story of good rounds, too")
     arguments = parser.parse_args()
     count = versions = operations = 0
     seeds = range(arguments.seed, arguments.seed + arguments.rounds)
-    schedules = [faults_of(arguments.plant) for _ in seeds] if arguments.plant else ()
-    for result in play(seeds, arguments.plant, schedules):
+    for result in play_side_by_side(orders_of(seeds, arguments.plant), arguments.labs):
         if result.findings or arguments.verbose:
             print(result.tell(), flush=True)
         if result.findings:

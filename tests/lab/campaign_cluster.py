@@ -18,10 +18,12 @@ from tests.lab.campaign_client import JOURNAL, TREE
 from tests.lab.host import REPOSITORY
 
 NAME = "testfs"
+STATE = "/var/lib/drcm"
 SCRIPT = "/etc/drcm/resources/campaign.sh"
 CLIENT = REPOSITORY / "tests/lab/campaign_client.py"
 UNIX_SOCKET = "run/drcm/drcm.sock"
 UP_SECONDS = 60.0
+DISKS = {TREE: 512, STATE: 64}  # MiB: small file systems, which a fault can fill
 KINDS = ("two", "witness", "two", "backup")  # two_node quorum is the hardest: it comes twice as often
 MEMBERS = {"two": 2, "witness": 3, "backup": 3}
 
@@ -129,6 +131,9 @@ def _make(lab: Lab, kind: str) -> Cluster:
         lab.add_node(name, f"10.77.0.{number}", directories=[TREE, JOURNAL])
         for number, name in enumerate(names, 1)
     ]
+    for node in nodes:
+        for path, mebibytes in DISKS.items():
+            node.give_small_disk(path, mebibytes)
     make_cluster(lab, config(kind), nodes)
     for node in nodes:
         node.write(SCRIPT, f'#!/bin/sh\nexec {sys.executable} -I -S {CLIENT} "$@"\n', 0o755)
@@ -159,7 +164,7 @@ def the_set(node: Node) -> dict[str, Any]:
 
 def record(node: Node) -> Record | None:
     """The durable record on the node's disk, also while it is off; None where there is none yet."""
-    state = node.variables.get("DRCM_STATE_DIR", "/var/lib/drcm")
+    state = node.variables.get("DRCM_STATE_DIR", STATE)
     try:
         value = read_json(node.path(f"{state}/sets/{NAME}.json"))
         return None if value is None else from_json(value)

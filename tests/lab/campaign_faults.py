@@ -10,7 +10,7 @@ import contextlib
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from drcm.clock import now
 from tests.lab import LabError, Node
 from tests.lab import services as boot_services
 from tests.lab.campaign_client import TREE
-from tests.lab.campaign_cluster import KINDS, MEMBERS, NAME, Cluster
+from tests.lab.campaign_cluster import DISKS, KINDS, MEMBERS, NAME, Cluster
 from tests.lab.campaign_watch import Watch
 from tests.lab.host import BIN
 from tests.lab.node import DAEMON
@@ -29,22 +29,29 @@ BY_HAND_SECONDS = 8.0
 PROGRAMS = ("bin/drcm-sync", "rsync", "sshd", "drcm-gate", "drcm.cluster.keeper", "campaign_client")
 WHAT = (
     ("power", 5), ("cut", 3), ("one_way", 2), ("loss", 2), ("unplug", 2), ("kill_daemon", 4), ("kill", 6),
-    ("pause", 3), ("pause_program", 2), ("clock", 2), ("unmount", 1), ("empty_disk", 1), ("stop", 2),
-    ("by_hand", 1), ("move", 2),
+    ("pause", 3), ("pause_program", 2), ("clock", 2), ("unmount", 1), ("empty_disk", 1), ("full", 4),
+    ("stop", 2), ("by_hand", 1), ("move", 2),
 )  # fmt: skip
+PARTICULARS: dict[str, tuple[Sequence[str], Sequence[float]]] = {  # what -> programs, amounts
+    "kill": (PROGRAMS, ()),
+    "pause_program": (PROGRAMS, ()),
+    "loss": ((), range(10, 61)),
+    "clock": ((), (-86400.0, -3600.0, 30.0, 7200.0, 4e8)),
+    "full": ((*DISKS,), (0, 4, 64, 1024)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault on `node` (and `other`, for a link); `what` is one of WHAT, `program` of PROGRAMS."""
+    """One fault on `node` (and `other`, for a link); `what` is one of WHAT."""
 
     at: float
     seconds: float
     what: str
     node: str
     other: str = ""
-    program: str = ""
-    amount: float = 0.0  # percent of packets, or seconds of the clock
+    program: str = ""  # one of PROGRAMS, or of DISKS
+    amount: float = 0.0  # percent of packets, seconds of the clock, or KiB left
 
     def __str__(self) -> str:
         more = " ".join(filter(None, (self.other, self.program, f"{self.amount:g}" if self.amount else "")))
@@ -78,18 +85,18 @@ def schedule(seed: int) -> tuple[Fault, ...]:
 
 def _fault(dice: random.Random, kinds: list[tuple[str, int]], names: list[str], members: list[str]) -> Fault:
     what = dice.choices([one for one, _ in kinds], [weight for _, weight in kinds])[0]
-    on_copy = what in ("unmount", "empty_disk", "by_hand", "kill", "move")
+    on_copy = what in ("unmount", "empty_disk", "full", "by_hand", "kill", "move")
     node = dice.choice(members if on_copy else names)
     other = dice.choice([name for name in names if name != node])
-    amount = dice.uniform(10, 60) if what == "loss" else dice.choice((-86400.0, -3600.0, 30.0, 7200.0, 4e8))
+    programs, amounts = PARTICULARS.get(what, ((), ()))
     return Fault(
         at=round(dice.uniform(0.0, WINDOW_SECONDS), 3),
         seconds=round(dice.choice((0.05, 0.4, 1.2, 2.5, 4.0)) * dice.uniform(0.8, 1.3), 3),
         what=what,
         node=node,
         other=other if what in ("cut", "one_way") else "",
-        program=dice.choice(PROGRAMS) if what in ("kill", "pause_program") else "",
-        amount=round(amount, 1) if what in ("loss", "clock") else 0.0,
+        program=dice.choice(programs) if programs else "",
+        amount=dice.choice(amounts) if amounts else 0.0,
     )
 
 
@@ -213,6 +220,12 @@ class Faults:
 
     end_empty_disk = end_power
 
+    def begin_full(self, fault: Fault, node: Node) -> None:
+        node.fill_disk(fault.program, int(fault.amount * 1024))
+
+    def end_full(self, fault: Fault, node: Node) -> None:
+        node.free_disk(fault.program)
+
     # -- people
 
     def begin_stop(self, fault: Fault, node: Node) -> None:
@@ -257,4 +270,5 @@ def uncover(node: Node) -> None:
 
 
 ALSO_OFF = {"end_power", "begin_empty_disk", "end_empty_disk", "begin_cut", "end_cut", "begin_one_way",
-            "end_one_way", "begin_loss", "end_loss", "begin_clock", "end_clock"}  # fmt: skip
+            "end_one_way", "begin_loss", "end_loss", "begin_clock", "end_clock", "begin_full",
+            "end_full"}  # fmt: skip

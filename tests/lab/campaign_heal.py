@@ -23,10 +23,12 @@ Fact = tuple[str, int, str, int, tuple[str, ...]]  # kind, mode, hash or target,
 
 
 def mend(faults: Faults) -> None:
-    """All links, powers, processes, clocks and mounts are right again."""
+    """All links, powers, processes, clocks, disks and mounts are right again."""
     cluster = faults.cluster
     cluster.lab.heal_all()
     for node in cluster.nodes:
+        for path in node.small:
+            node.free_disk(path)
         if node.is_on:
             _mend_running(node)
         else:
@@ -93,7 +95,7 @@ def _marker(node: Node) -> Path:
     return tree(node) / ".drcm" / "set.json"
 
 
-def agree(faults: Faults) -> None:
+def agree(faults: Faults, patience: float = AGREE_SECONDS) -> None:
     """Wait until one node writes, all others are complete, and all trees are equal; LabError if not in time.
 
     The client rests from the moment there is a writer again.
@@ -108,7 +110,7 @@ def agree(faults: Faults) -> None:
         operator.look()
         return not disagreement(faults.cluster)
 
-    wait_until(agreed, AGREE_SECONDS, lambda: f"all copies to agree: {disagreement(faults.cluster)}")
+    wait_until(agreed, patience, lambda: f"all copies to agree: {disagreement(faults.cluster)}")
 
 
 def rest(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tests.lab import services
+from tests.lab import services, smalldisk
 from tests.lab.errors import LabError, wait_until
 from tests.lab.keys import make_key
 from tests.lab.machine import Machine
@@ -53,6 +53,7 @@ class Host:
         self.variables: dict[str, str] = {}  # of the environment of all its programs
         self.ssh_key = make_key()
         self.host_key = make_key()
+        self.small: dict[str, int] = {}  # private directories that are small file systems -> MiB
         self._machine: Machine | None = None
         self._clock_faked = False
         self._paused: dict[str, set[int]] = {}  # argument of pause() -> numbers stopped
@@ -287,6 +288,18 @@ class Host:
     def lose(self, percent: float) -> None:
         """Lose this share of the packets at random, each way; 0 ends it."""
         self.lab.bridge.lose(self.name, percent)
+
+    def give_small_disk(self, path: str, mebibytes: int) -> None:
+        """Make a private directory a file system of its own, before the first power-on."""
+        self.small[path] = mebibytes
+        smalldisk.make(self.disk / path.lstrip("/"), mebibytes)
+
+    def fill_disk(self, path: str, left: int = 0) -> None:
+        """The small disk at `path` is full but for `left` bytes, until `free_disk`."""
+        smalldisk.fill(self.disk / path.lstrip("/"), left)
+
+    def free_disk(self, path: str) -> None:
+        smalldisk.enlarge(self.disk / path.lstrip("/"), self.small[path])
 
     def step_clock(self, seconds: float) -> None:
         """Move the wall clock by `seconds` against the real one (0 = right again); no other clock moves.

@@ -58,6 +58,13 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     _checked(result, f"mount {source} on {target}")
 
 
+def die_with(parent: int) -> None:
+    """The calling process ends when its parent does, however that ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it has ended already
+
+
 def set_link(control: socket.socket, name: str, up: bool) -> None:
     """Set a network link up or down in the namespace where `control` was opened: microseconds, no fork."""
     request = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from tests.lab import services
+from tests.lab import services, smalldisk
 from tests.lab.client import Client
 from tests.lab.errors import LabError
 from tests.lab.host import FAKETIME, Host
@@ -60,6 +60,7 @@ class Lab:
         if self.hosts or self.directory.exists():
             self.hosts = {}
             self.bridge.close()
+        smalldisk.remove_below(self.directory)
         if not self.keep_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -131,6 +132,7 @@ def sweep() -> list[Path]:
         with contextlib.suppress(FileNotFoundError):
             owner = (directory / "owner").read_text()
             if owner != _identity(int(owner.split()[0])):
+                smalldisk.remove_below(directory)
                 shutil.rmtree(directory, ignore_errors=True)
                 removed.append(directory)
     return removed

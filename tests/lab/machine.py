@@ -56,7 +56,22 @@ class Machine:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def bury(self) -> None:
-        """Wait until all of it is gone."""
+        """Wait until all of it is gone; RuntimeError with what the kernel does not end."""
         self.control.close()
-        self._starter.wait(END_SECONDS)
-        os.close(self._descriptor)
+        try:
+            self._starter.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"killed {END_SECONDS:g} s ago, and not ended: {_left_of(self.pid)}") from None
+        finally:
+            os.close(self._descriptor)
+
+
+def _left_of(pid: int) -> list[str]:
+    """Process 1 of a host and what lives below it: number, state, name, and where in the kernel it waits."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name, _, fields = (process / "stat").read_text().rpartition(")")
+            if pid in (int(process.name), int(fields.split()[1])):
+                found.append(f"{name}) {fields.split()[0]} in {(process / 'wchan').read_text() or '-'}")
+    return found
