@@ -24,6 +24,7 @@ from drcm.paths import Paths
 CONNECT_SECONDS: Seconds = 5.0
 CALL_SECONDS: Seconds = 20.0
 IDLE_SECONDS: Seconds = 20.0
+ASK_SECONDS = 5  # of silence, then the kernel asks whether the peer still knows the connection
 REPLY_MAX = 4 * 1024 * 1024  # bytes: 256 generations and their roots are some 100 kB
 CHUNK = 32 * 1024
 WEAK: dict[str, list[str]] = {
@@ -211,10 +212,16 @@ class Line:
 
 
 def _socket(address: str, port: int) -> socket.socket:
-    """A TCP connection that notices a dead peer by itself; paramiko's keep alive never does (#918)."""
+    """A TCP connection that notices a dead peer by itself; paramiko's keep alive never does (#918).
+
+    A call may take minutes, all of them silent: the kernel asks meanwhile. A peer that lost its power and is
+    back knows nothing of the connection, and would otherwise be waited for until the call's deadline.
+    """
     connection = socket.create_connection((address, port), CONNECT_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASK_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(CALL_SECONDS * 1000))
     return connection
 
@@ -232,6 +239,8 @@ def _exec(
     out = _read(channel, deadline)
     if not channel.status_event.wait(_left(deadline)):  # recv_exit_status() knows no timeout (#1815)
         raise TimeoutError
+    if channel.exit_status < 0:  # no status came: killed, or the connection ended
+        raise EOFError("it ended without an answer")
     err = channel.recv_stderr(CHUNK) if channel.recv_stderr_ready() else b""
     return channel.exit_status, out, err
 
