@@ -2,7 +2,8 @@
 
 A call is one forced command, one JSON object each way. `Peer.call` opens a connection for it; a `Line`
 keeps one for several calls, because a handshake costs more than the call. rsync and ssh are forked while
-a line is open: sh's child does nothing but set up descriptors and exec, and the socket closes on exec.
+a line is open: sh's child runs no finalizer (gc is off), takes no lock that paramiko's thread may hold,
+closes all descriptors but those it is to keep, and execs; and the socket closes on exec.
 Host keys are strict: a node that is not in known_hosts is not spoken to. Every wait is bounded.
 """
 

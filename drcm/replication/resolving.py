@@ -35,7 +35,9 @@ def need_holder(job: Job, keep: str, mine: Role) -> None:
         raise RoleError(
             f"{name}: {keep} does not serve the set, so its copy can't be kept: {mine.reason}",
             f"On the node that serves it ({others}): drcm-sync {name} --resolve keep=NODE --dry-run, "
-            f"NODE being that node. What {keep} loses is kept there in .drcm/conflicts.",
+            f"NODE being that node. To keep the copy of {keep} all the same, let it serve first: on that "
+            f"node systemctl stop drcm-server, here drcm-sync {name} --promote --accept-loss, there start "
+            f"it again, then this command. What a node loses is kept there in .drcm/conflicts.",
         )
 
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
             return value
         time.sleep(0.005)
     raise AssertionError(f"not within {seconds} s")
+
+
+def below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    found = []
+    with suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *below(int(child))]
+    return found
 
 
 def free_port() -> int:

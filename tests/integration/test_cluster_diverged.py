@@ -53,7 +53,7 @@ def test_it_stops_the_set_and_a_person_mends_it(split: Cluster) -> None:
     """No byte moves either way until --resolve; then both have the kept tree, and every version that the
     other loses is in its conflict list."""
     a, b = split.nodes
-    lost = {(name, digest) for name, digest in contents(b).items() if contents(a).get(name) != digest}
+    lost = _only_of(b, a)
     before = _trees(split)
     for node in split.nodes:
         wait_until(lambda n=node: "DIVERGED" in n.report(check=False).stdout, SETTLE, split.logs)
@@ -76,6 +76,34 @@ def test_it_stops_the_set_and_a_person_mends_it(split: Cluster) -> None:
     split.wait_same()
     wait_until(lambda: settled_facts(a)["sets"][0]["targets"][0]["complete"], SETTLE, split.logs)
     assert hashlib.sha256(b"by cmnode1\n").hexdigest() == contents(b)["both"]
+
+
+def test_the_copy_that_is_not_served_is_kept(split: Cluster) -> None:
+    """Who serves it stops, the other copy is promoted by a person and resolved: it comes home, and every
+    version that cmnode1 loses is in its conflict list."""
+    a, b = split.nodes
+    kept, lost = contents(b), _only_of(a, b)
+    refused = b.sync("testfs", "--resolve", "keep=cmnode2", check=False)
+    assert refused.returncode == errors.EXIT_WRONG_ROLE
+    assert "let it serve first" in refused.stderr
+    assert a.stop_drcm() == errors.EXIT_OK
+    assert role(b) != "writer", "a copy in doubt took over by itself"
+    b.sync("testfs", "--promote", "--accept-loss", "--yes")
+    wait_until(lambda: role(b) == "writer" and split.holders() == ["cmnode2"], SETTLE, split.logs)
+    a.start_drcm()
+    wait_until(lambda: role(a) == "diverged", SETTLE, split.logs)
+    assert split.holders() == ["cmnode2"]
+    _until_code(split, b, errors.EXIT_OK, "--resolve", "keep=cmnode2")
+    split.settle(SETTLE)
+    assert contents(a) == kept
+    assert set(conflicts(a).items()) == lost
+    assert contents_of_own(b, "conflicts") == {}
+    assert "cmnode1:" in b.sync("testfs", "--conflicts").stdout
+
+
+def _only_of(node: Node, other: Node) -> set[tuple[str, str]]:
+    """Names and contents that the other does not have so."""
+    return {(name, digest) for name, digest in contents(node).items() if contents(other).get(name) != digest}
 
 
 def _until_code(cluster: Cluster, node: Node, code: int, *options: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import BIN, Node, World, files, good, record_of, report, save, until
+from loopback import BIN, Node, World, below, files, good, record_of, report, save, until
 
 from drcm import errors
 from drcm.replication import transitions
@@ -105,6 +105,30 @@ def test_both_locks_live_in_the_rsyncs(slow: tuple[Node, Node, subprocess.Popen[
     alpha, beta, _ = slow
     assert holds(b"rsync\0--server", beta)
     assert holds(b"rsync\0-aHAXS", alpha)
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """Number -> what it leads to: a path, `socket:[INODE]` or `pipe:[INODE]`."""
+    return {int(fd.name): os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_children_inherit_nothing_of_the_line(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:
+    """rsync and ssh are forked beside paramiko's thread while its line is open (TRAPS.md): no connection goes
+    with them. What rsync shares with drcm-sync is its own output and the set's lock."""
+    alpha, _, running = slow
+    own, lock = open_files(running.pid), str(alpha.state / "sets" / "testfs.lock")
+    lines = {link for link in own.values() if link.startswith("socket:")}
+    assert lines, "paramiko's line was to be open"
+    rsync, master = (open_files(_child(running, words)) for words in (b"rsync\0-aHAXS", b"ssh\0-M\0"))
+    shared = set(rsync.values()) & set(own.values()) - {alpha.root}  # which rsync opens by itself
+    assert shared == {os.devnull, rsync[1], rsync[2], lock}, f"{rsync} of {own}"
+    assert rsync[0] == master[0] == os.devnull
+    assert not {lock, *lines} & set(master.values()), f"{master} of {own}"
+
+
+def _child(running: subprocess.Popen[str], words: bytes) -> int:
+    pids = [pid for pid in below(running.pid) if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return pids[0]
 
 
 def test_a_paused_writer_wakes_after_its_own_death(slow: tuple[Node, Node, subprocess.Popen[str]]) -> None:

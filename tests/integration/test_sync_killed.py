@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from loopback import BIN, Node, World, files, good, record_of, until
+from loopback import BIN, Node, World, below, files, good, record_of, until
 
 from drcm import errors
 
@@ -44,15 +44,6 @@ def _read(pid: int, name: str) -> bytes:
 
 def words_of(pid: int) -> bytes:
     return _read(pid, "cmdline")
-
-
-def below(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found = []
-    with suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += [int(child), *below(int(child))]
-    return found
 
 
 Run = subprocess.Popen[str]

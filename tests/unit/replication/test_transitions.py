@@ -174,6 +174,34 @@ def test_give_clears_only_its_own_debt() -> None:
         assert transitions.give(node, to, "g7").failback == left
 
 
+def lost_debts() -> list[str]:
+    """Ends of a failback to A that was tried and failed, after which it is owed no longer."""
+    owing = replace(writing(G6, G5, run="3-aa", given={"A": Given("3-aa", "3-aa")}), failback="A")
+    meant = transitions.intend(owing, "A")
+    cut = transitions.begin_run(meant, "A", "4-bb")
+    ends = {
+        "refused, timed out, or its rsync failed": transitions.drop_intent(meant),
+        "cut in the last pass": transitions.drop_intent(cut),
+        "both died in it, and the writer is back": transitions.start(transitions.drop_intent(cut)),
+        "A died": transitions.go_alone(transitions.drop_intent(cut), "g7"),
+        "the writer died, and was promoted again": transitions.promote(cut, G6, "g7", primary="A"),
+    }
+    return [how for how, record in ends.items() if record.failback != "A"]
+
+
+def test_a_failed_failback_stays_due() -> None:
+    """LEGACY 2: only the gift itself pays it."""
+    assert lost_debts() == []
+
+
+@pytest.mark.parametrize("step", ["drop_intent", "go_alone", "begin_run"])
+def test_a_flag_that_is_cleared_on_failure_is_seen(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted bug, in each step that such a failure takes: the test above would fail."""
+    right = getattr(transitions, step)
+    monkeypatch.setattr(transitions, step, lambda *given: replace(right(*given), failback=""))
+    assert lost_debts()
+
+
 def test_a_gift_lies_above_what_was_made_in_vain() -> None:
     """A taker that once promoted itself in vain, under the next number, takes the gift all the same."""
     node = writing(G6, G5, run="3-aa", given={"A": Given("3-aa", "3-aa")})
