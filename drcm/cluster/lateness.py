@@ -18,6 +18,7 @@ from drcm.config.model import Schedule, SyncSet
 
 if TYPE_CHECKING:
     from drcm.cluster.engine import Engine
+    from drcm.history import RunRow
 
 LOOK = 5.0  # seconds between two looks
 PERIODS = 4  # missed ones, where max_lag is not given
@@ -48,11 +49,26 @@ class Lateness:
         self._me = me
         self._good: dict[tuple[str, str], Seconds] = {}  # (set, node)
         self._since: dict[tuple[str, str], Seconds] = {}  # from when on it is waited for
+        self._recalled: dict[tuple[str, str], datetime] = {}  # the end of the newest run of the history
+        self._goes_on: set[tuple[str, str]] = set()  # whose newest run was given in the reign that goes on
         self._looked = 0.0
 
     def good(self, name: str, node: str, at: Seconds) -> None:
         """A run of the set to `node` was complete then."""
         self._good[name, node] = max(at, self._good.get((name, node), at))
+
+    def recall(self, name: str, run: RunRow, reign: Collection[str]) -> None:
+        """The newest run to a node in the history, also a former daemon's. `reign`: the writer's generations.
+
+        The wall clock is asked once for each run: a step of it makes no known one older or younger.
+        """
+        key = name, run.target
+        if self._recalled.get(key) != run.ended:
+            self._recalled[key] = run.ended
+            ago = (clock.wall() - run.ended).total_seconds()
+            if ago >= 0:
+                self.good(name, run.target, clock.now() - ago)
+        (self._goes_on.add if run.generation in reign else self._goes_on.discard)(key)
 
     def look(self, engine: Engine, sets: Collection[SyncSet]) -> list[Problem]:
         """The alerts of this node's sets that have begun, open or over; nothing again within LOOK seconds."""
@@ -79,7 +95,8 @@ class Lateness:
         waited = others if writes else [] if served else [NOBODY]
         self._wait_for(name, waited, now)
         ages = {node: now - self._last(name, node) for node in waited}
-        late = {node: age for node, age in ages.items() if age > limit}
+        soon = min(limit, LEAST)  # a daemon that has just started may still make it good
+        late = {n: age for n, age in ages.items() if age > limit and now - self._since[name, n] > soon}
         if late:
             return Problem(f"set-late:{name}", _words(name, late, limit))
         return Problem(f"set-late:{name}", f"{name}: no copy is older than {_span(limit)}", over=True)
@@ -90,8 +107,11 @@ class Lateness:
         self._since = kept | {(name, node): kept.get((name, node), now) for node in waited}
 
     def _last(self, name: str, node: str) -> Seconds:
-        """The later of its last run and of the moment from which on it is waited for."""
-        return max(self._good.get((name, node), 0.0), self._since[name, node])
+        """Its last run; for a new writer not before the moment from which on it waits for one."""
+        good = self._good.get((name, node))
+        if good is not None and (name, node) in self._goes_on:
+            return good  # a restart does not begin the time anew
+        return max(good or 0.0, self._since[name, node])
 
 
 def _words(name: str, late: Mapping[str, Seconds], limit: Seconds) -> str:

@@ -84,7 +84,8 @@ class SetKeeping:
         self._spawn(self._keep_looking())
         self._spawn(self._keep_days())
         for sync_set in self._own_sets():
-            self._spawn(self.runs.recall_last_good(sync_set.name, sync_set.nodes))
+            look = self._looked[sync_set.name]
+            self._spawn(self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign))
 
     async def close(self) -> None:
         await self.runs.close()
@@ -312,7 +313,7 @@ class SetKeeping:
             await self._work(self._write_heads)
             self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
         if former is not None and former != look:
-            await self.runs.recall_last_good(sync_set.name, sync_set.nodes)
+            await self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign)
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
 

@@ -114,7 +114,9 @@ class SetRuns:
             outcome = await self._sync(name, option, to)
         return "" if outcome.code == EXIT_OK else f"drcm-sync {name} {option} {to}: {why_failed(outcome)}"
 
-    async def recall_last_good(self, name: str, nodes: Collection[str] = ()) -> None:
+    async def recall_last_good(
+        self, name: str, nodes: Collection[str] = (), reign: Collection[str] = ()
+    ) -> None:
         """When it was last synced by this node (to each of `nodes`), also by hand or by a former daemon."""
         from drcm.history import History
 
@@ -128,8 +130,8 @@ class SetRuns:
         if row is not None and row.ended > self.last_good.get(name, row.started):
             self.last_good[name] = row.ended
         for one in rows:
-            if one is not None and (ago := (clock.wall() - one.ended).total_seconds()) >= 0:
-                self.lateness.good(name, one.target, clock.now() - ago)
+            if one is not None:
+                self.lateness.recall(name, one, reign)
 
     async def _sync(self, name: str, *options: str) -> Outcome:
         """One run; after the one that is under way, and after held-back files were kept."""

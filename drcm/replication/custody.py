@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from drcm.config.model import SyncSet
@@ -58,6 +59,7 @@ class Custody:
     failback: str = ""
     problem: str = ""
     begun: bool = False
+    reign: tuple[str, ...] = ()  # the newest generations, as far back as they are this node's
 
 
 def fingerprint(paths: Paths, sync_set: SyncSet) -> tuple[tuple[int, int] | None, ...]:
@@ -97,6 +99,7 @@ def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:
         failback=record.failback,
         problem=problem,
         begun=True,
+        reign=tuple(one.id for one in takewhile(lambda one: one.writer == node, record.chain)),
     )
 
 

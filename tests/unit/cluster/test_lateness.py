@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
+from drcm import clock
 from drcm.cluster.lateness import LEAST, Lateness, limit_of
 from drcm.config.model import Schedule, SyncSet
+from drcm.history import GOOD, RunRow
 
 SET = SyncSet("data", "a", ("b", "c"), mirror=("/data",), schedule=Schedule(every=30.0))
+ONE = replace(SET, backups=("b",))
 LIMIT = 100.0
 
 
@@ -56,13 +59,34 @@ def test_a_backup_that_never_had_a_run() -> None:
     assert not late.judge(SET, True, False, LIMIT, 151.0).over
 
 
-def test_what_a_former_daemon_did() -> None:
-    """The history tells how old a copy is: a restart does not begin the time anew."""
-    late = Lateness("a")
-    late.good("data", "b", -900.0)
-    late.good("data", "b", -950.0)
-    assert late.judge(SET, True, False, LIMIT, 0.0).over
-    assert not late.judge(SET, True, False, LIMIT, 101.0).over
+def run_of(generation: str, ago: float) -> RunRow:
+    ended = clock.wall() - timedelta(seconds=ago)
+    return RunRow("data", "a", "b", generation, "7-aa", ended, ended, 1.0, GOOD)
+
+
+@pytest.mark.parametrize(("generation", "late_at"), [("mine", 601.0), ("before", 2001.0), ("", 2001.0)])
+def test_what_a_former_daemon_did(generation: str, late_at: float) -> None:
+    """In one reign no restart begins the time anew, but for the ten minutes to make it good; a new writer has
+    all of its time."""
+    late, now, limit = Lateness("a"), clock.now(), 2000.0
+    if generation:
+        late.recall("data", run_of(generation, 5000.0), ("mine", "mine too"))
+    assert late.judge(ONE, True, False, limit, now).over
+    assert late.judge(ONE, True, False, limit, now + late_at - 2).over
+    assert not late.judge(ONE, True, False, limit, now + late_at).over
+    late.good("data", "b", now + late_at)
+    assert late.judge(ONE, True, False, limit, now + late_at + 1).over
+
+
+def test_a_clock_that_steps_makes_no_run_younger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long ago a run ended is asked of the wall clock once; a step after that changes nothing."""
+    late, now, run = Lateness("a"), clock.now(), run_of("mine", 5000.0)
+    late.recall("data", run, ("mine",))
+    monkeypatch.setattr(clock, "wall", lambda: run.ended)
+    late.recall("data", run, ("mine",))
+    assert late.judge(ONE, True, False, 2000.0, now).over
+    problem = late.judge(ONE, True, False, 2000.0, now + 700.0)
+    assert "no complete run to b for 95 min" in problem.text
 
 
 def test_nobody_writes_it() -> None:
