@@ -17,7 +17,7 @@ help:
 	@echo "make test    lint, types and all tests (root)"
 	@echo "make lint    ruff and mypy"
 	@echo "make sim     seeded lives of clusters of 2 to 7 nodes (SEEDS=0-9999)"
-	@echo "make campaign  faults while a client works; nothing may be lost (ROUNDS=10 SEED=1000, 20 s a round; root)"
+	@echo "make campaign  faults while a client works; nothing may be lost (ROUNDS=10 SEED=1000, 8 s a round; root)"
 	@echo "make bench   what is measured by hand, a line each"
 
 ready:

@@ -101,7 +101,7 @@ class Answers:
         engine, sync_set = daemon.engine, daemon.cluster.set(name)
         role, reason = picture.role(engine, name, now)
         view, newest = engine.views.get(name), engine.situation().newest_head(name, now)
-        good = daemon.sets.runs.last_good.get(name)
+        good, age = daemon.sets.runs.last_good.get(name), daemon.sets.runs.lateness.age(name)
         return {
             "name": name,
             "primary": sync_set.primary,
@@ -116,7 +116,7 @@ class Answers:
             "failback": view.failback if view else "",
             "problem": view.problem if view else "",
             "last_good": _rfc3339(good) if good else None,
-            "lag_seconds": round((clock.wall() - good).total_seconds(), 1) if good else None,
+            "lag_seconds": None if age is None else round(age, 1),
             "targets": [
                 {"node": n, "complete": bool(view and n in view.complete_for)}
                 for n in sync_set.nodes

@@ -57,6 +57,11 @@ class Lateness:
         """A run of the set to `node` was complete then."""
         self._good[name, node] = max(at, self._good.get((name, node), at))
 
+    def age(self, name: str) -> Seconds | None:
+        """How long ago the set's newest run was complete, by a clock that nobody sets; None = not known."""
+        known = [at for (of, _), at in self._good.items() if of == name]
+        return clock.now() - max(known) if known else None
+
     def recall(self, name: str, run: RunRow, reign: Collection[str]) -> None:
         """The newest run to a node in the history, also a former daemon's. `reign`: the writer's generations.
 

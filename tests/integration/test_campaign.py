@@ -12,7 +12,7 @@ from tests.lab.campaign_plants import PLANTS, SEED, faults_of
 pytestmark = pytest.mark.lab
 
 ROUNDS, FIRST = 10, 1000  # two clusters: of two nodes, and with a witness and a clock that steps
-PATIENCE = 40.0  # copies that a bug keeps apart never agree
+PATIENCE = 20.0  # seconds: copies that a bug keeps apart never agree
 
 
 @pytest.fixture(scope="module")

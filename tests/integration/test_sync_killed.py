@@ -111,8 +111,8 @@ def check_whole(alpha: Node, beta: Node) -> None:
 
 CASES = [
     *(("bulk pass", victim) for victim in VICTIMS),
-    *(("last pass", victim) for victim in ("drcm-sync", "drcm-gate")),
-    *(("verify", victim) for victim in ("drcm-sync", "rsync", "drcm-gate")),
+    *(("last pass", victim) for victim in ("drcm-sync", "ssh", "drcm-gate")),
+    *(("verify", victim) for victim in ("drcm-sync", "rsync", "ssh", "drcm-gate")),
 ]
 
 

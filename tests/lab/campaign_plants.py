@@ -7,7 +7,7 @@ cluster is one of two nodes.
 "Promotion not fsynced" is none of these: the lab's power cut spares what the kernel has in its page cache;
 tests/unit/replication/test_durable_promotion.py watches the system calls. Nor is 1.41's "flag cleared by a
 failed push": planted in the passes, in `give` and in `adopt` at once it did no harm, for the taker declines a
-copy that is behind a whole generation. test_transitions.py and scenarios/handover_*.txt test each of them.
+copy that is behind a whole generation. test_transitions.py plants it; scenarios/handover_*.txt test each.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ CRASHING = """
 import os, sys
 from tests.lab import Lab
 lab = Lab()
-host = lab.add_host("one", "10.77.0.1")
+host = lab.add_host("one", "10.77.0.1", directories=["/data"])
+host.give_small_disk("/data", 8)
 host.power_on()
 host.spawn(["sleep", "31536000"])
 print(host.init_pid, lab.directory, flush=True)
@@ -47,7 +48,8 @@ def test_closed_lab_leaves_nothing(tmp_path: Path) -> None:
     links = sorted(os.listdir("/sys/class/net"))
     descriptors = len(os.listdir("/proc/self/fd"))
     with contextlib.suppress(ZeroDivisionError), Lab() as lab:
-        host = lab.add_host("one", "10.77.0.1")
+        host = lab.add_host("one", "10.77.0.1", directories=["/data"])
+        host.give_small_disk("/data", 8)
         host.power_on()
         process = host.spawn(["sleep", "1000"])
         init = Path(f"/proc/{host.init_pid}")
@@ -81,8 +83,11 @@ def test_killed_lab_leaves_nothing(number: signal.Signals) -> None:
         process.send_signal(number)
         process.wait(10)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "process 1 of the host to end")
-    wait_until(lambda: traces(directory) == [], 5, "the processes to end")
+    wait_until(
+        lambda: [one for one in traces(directory) if "init.py" in one] == [], 5, "the processes to end"
+    )
     sweep()
+    assert traces(directory) == []
     assert not directory.exists()
 
 

@@ -197,3 +197,23 @@ def test_cron_runs_as_a_boot_service(lab: Lab) -> None:
     assert host.run(["cat", "/etc/crontab"]).stdout == ""
     assert host.run(["crontab", "-l"], check=False).stderr.strip() == "no crontab for root"
     assert host.stop_service("cron") in (0, -signal.SIGTERM)
+
+
+def test_a_small_disk_is_full_until_it_is_freed(lab: Lab) -> None:
+    """What it holds survives a power cut and stays readable; nothing more fits, before and after a boot."""
+    host = lab.add_host("one", "10.77.0.1", directories=["/data"])
+    host.give_small_disk("/data", 8)
+    host.power_on()
+    host.write("/data/old", "kept\n")
+    host.fill_disk("/data")
+    write = ["sh", "-c", "head -c 100000 /dev/zero > /data/new"]
+    for _ in range(2):
+        assert "No space left" in host.run(write, check=False).stderr
+        assert host.read("/data/old") == "kept\n"
+        host.power_cut()
+        host.power_on()
+    host.free_disk("/data")
+    host.run(write)
+    host.fill_disk("/data", left=8192)
+    assert host.run(["sh", "-c", "head -c 8192 /dev/zero > /data/more"], check=False).returncode == 0
+    assert "No space left" in host.run([*write[:2], "cat /data/new >> /data/more"], check=False).stderr

@@ -81,9 +81,11 @@ def test_what_a_former_daemon_did(generation: str, late_at: float) -> None:
 def test_a_clock_that_steps_makes_no_run_younger(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long ago a run ended is asked of the wall clock once; a step after that changes nothing."""
     late, now, run = Lateness("a"), clock.now(), run_of("mine", 5000.0)
+    assert late.age("data") is None
     late.recall("data", run, ("mine",))
     monkeypatch.setattr(clock, "wall", lambda: run.ended)
     late.recall("data", run, ("mine",))
+    assert late.age("data") == pytest.approx(5000.0, abs=60.0)
     assert late.judge(ONE, True, False, 2000.0, now).over
     problem = late.judge(ONE, True, False, 2000.0, now + 700.0)
     assert "no complete run to b for 95 min" in problem.text
