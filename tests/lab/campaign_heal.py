@@ -17,6 +17,8 @@ from tests.lab.campaign_faults import Faults, uncover
 from tests.lab.node import DAEMON
 
 AGREE_SECONDS = 300.0  # of a machine that starves; it takes 3 to 15
+WORK_SECONDS = 60.0  # of a busy machine for the client's next operation
+WORKS_BYTES = 500  # of journal: more than the line that it works again
 ASK_SECONDS = 0.5  # between two looks
 OPERATOR_SECONDS = 4.0  # an operator leaves drcm some time to go on by itself
 Fact = tuple[str, int, str, int, tuple[str, ...]]  # kind, mode, hash or target, mtime, all its names
@@ -120,8 +122,16 @@ def rest(cluster: Cluster) -> None:
 
 
 def work(cluster: Cluster) -> None:
+    """The client works again, wherever it runs; LabError if nobody does: faults would meet nothing."""
+    before = _journalled(cluster)
     for node in cluster.members:
         node.path(REST).unlink(missing_ok=True)
+    wait_until(lambda: _journalled(cluster) > before + WORKS_BYTES, WORK_SECONDS, "the client to work")
+
+
+def _journalled(cluster: Cluster) -> int:
+    """Bytes of all journals."""
+    return sum(one.stat().st_size for node in cluster.members for one in node.path(JOURNAL).glob("*.jsonl"))
 
 
 def disagreement(cluster: Cluster) -> str:
