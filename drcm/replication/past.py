@@ -57,11 +57,20 @@ def look_back(job: Job) -> Past:
     told = [row for row in rows if row.run or row.outcome != "good"]
     runs = [_told(row, record, seen) for row in told]
     known = {row.run for row in told}
-    runs += [
+    found = [
         _found(place, record) for place in _first_of_each(seen) if kept.read(place.label).run not in known
     ]
-    runs.sort(key=lambda one: one.when, reverse=True)
-    return Past(job.sync_set.name, tuple(runs), len(rows) - len(told), seen.silent)
+    return Past(job.sync_set.name, _newest_first(runs, found), len(rows) - len(told), seen.silent)
+
+
+def _newest_first(told: list[PastRun], found: list[PastRun]) -> tuple[PastRun, ...]:
+    """By generation, and `told` within one as the history has them: wall clocks step, and differ by node."""
+    newest, dated = 0, []
+    for one in reversed(told):  # a run that failed before it had a generation belongs to the one before
+        newest = max(newest, one.generation)
+        dated.append((newest, one))
+    dated += [(one.generation, one) for one in sorted(found, key=lambda one: run_number(one.run))]
+    return tuple(one for _, one in reversed(sorted(dated, key=lambda pair: pair[0])))
 
 
 def _record(job: Job) -> Record | None:

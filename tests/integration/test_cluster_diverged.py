@@ -91,7 +91,7 @@ def test_the_copy_that_is_not_served_is_kept(split: Cluster) -> None:
     b.sync("testfs", "--promote", "--accept-loss", "--yes")
     wait_until(lambda: role(b) == "writer" and split.holders() == ["cmnode2"], SETTLE, split.logs)
     a.start_drcm()
-    wait_until(lambda: role(a) == "diverged", SETTLE, split.logs)
+    _until_code(split, b, errors.EXIT_DIVERGED)
     assert split.holders() == ["cmnode2"]
     _until_code(split, b, errors.EXIT_OK, "--resolve", "keep=cmnode2")
     split.settle(SETTLE)
