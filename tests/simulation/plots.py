@@ -53,7 +53,7 @@ class Plots:
     # --- plots --------------------------------------------------------------------------------------
 
     def betray(self) -> None:
-        """The holder is lost to a candidate; the voter between them restarts, and has lost it too (E4, E5)."""
+        """The holder is lost to a candidate; the voter between restarts and has lost it, too (E4, E5)."""
         holder = self._holder()
         if not holder:
             return
