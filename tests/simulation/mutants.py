@@ -9,13 +9,12 @@ with another roll (who hears of a newer roll goes by it before it can count them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drcm.cluster import care, engine, handover, holding, lease, membership, patience, placement, roll
+from drcm.cluster import care, engine, handover, holding, lease, membership, placement, roll
 from drcm.cluster import events as ev
 from drcm.cluster.handover import Step
 from drcm.cluster.lease import NEVER, Permit, Word
@@ -121,11 +120,6 @@ def booted_machine_grants_at_once() -> Any:
         patched(engine.Engine, "__init__", init),
         patched(membership.Membership, "_patience", lambda self: 0.0),
     )
-
-
-def booted_machine_knows_its_own_dead_seconds() -> Any:
-    """A machine that boots is silent for its own T_dead, not for the longest that it gave a word for."""
-    return patched(patience.Patience, "stored", lambda self, seconds: setattr(self, "_durable", math.inf))
 
 
 def half_a_beat_counts() -> Any:
@@ -358,7 +352,7 @@ def failback_never_comes() -> Any:
 UNSAFE: tuple[Mutant, ...] = (
     voter_grants_twice, word_ends_with_the_lease, word_is_shortened, own_dead_seconds_for_others,
     forgets_on_restart, booted_machine_grants_at_once, half_a_beat_counts, minority_suffices,
-    booted_machine_knows_its_own_dead_seconds,
+
     lease_counted_from_the_arrival, lease_stretched_by_a_reload, clock_stands_still_in_suspend,
     lease_is_not_kept_outside, own_word_is_enough, stall_is_not_noticed, echo_without_boot, old_beats_count,
     releases_before_it_stopped, blocked_is_released, starts_before_a_majority_has_it,
