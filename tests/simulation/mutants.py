@@ -352,7 +352,6 @@ def failback_never_comes() -> Any:
 UNSAFE: tuple[Mutant, ...] = (
     voter_grants_twice, word_ends_with_the_lease, word_is_shortened, own_dead_seconds_for_others,
     forgets_on_restart, booted_machine_grants_at_once, half_a_beat_counts, minority_suffices,
-
     lease_counted_from_the_arrival, lease_stretched_by_a_reload, clock_stands_still_in_suspend,
     lease_is_not_kept_outside, own_word_is_enough, stall_is_not_noticed, echo_without_boot, old_beats_count,
     releases_before_it_stopped, blocked_is_released, starts_before_a_majority_has_it,
