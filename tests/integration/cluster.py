@@ -34,6 +34,7 @@ flap_limit = 1000
 boot_wait = 5
 quorum = two_node
 """
+SLOWER = SERVER.replace("dead_node_count = 20", "dead_node_count = 40")  # a busy machine restarts daemons too
 RESOURCES = f"""
 [CM_CRONTABS]
 system, /etc/drcm/crontabs/system_crons, /etc/cron.d, /etc/drcm/resources/crontab.sh

@@ -15,29 +15,17 @@ from tests.integration.cluster import (
     make,
     wait_logged,
 )
-from tests.lab import Lab, Node, wait_until
+from tests.integration.obedient import HANG, HANGING, Obedient, install
+from tests.lab import Lab, wait_until
 
 pytestmark = pytest.mark.lab
 
 LIMIT = 90.0  # seconds of a busy machine; each takes 2 to 30
 
-# A service that does as files beside cm.cfg tell it, which each node has of its own.
-SCRIPT = """#!/bin/sh
-alive() { grep -qs 987654 "/proc/$(cat /etc/drcm/flaky-pid 2>/dev/null)/cmdline"; }
-case $2 in
-start)
-    alive || { setsid sleep 987654 </dev/null >/dev/null 2>&1 & echo $! >/etc/drcm/flaky-pid; } ;;
-stop)
-    alive && kill "$(cat /etc/drcm/flaky-pid)"; rm -f /etc/drcm/flaky-pid ;;
-status) alive ;;
-watch)
-    [ -e /etc/drcm/flaky-hang ] && sleep 765432
-    alive ;;
-esac
-"""
-SERVICE = """
+FLAKY = Obedient("flaky")
+SERVICE = f"""
 [CM_SERVICES]
-flaky, flaky, /etc/drcm/resources/flaky.sh
+{FLAKY.row()}
 
 [CM_RESOURCE]
 resource = service:flaky
@@ -65,43 +53,27 @@ def cluster() -> Iterator[Cluster]:
     with Lab() as lab:
         cluster = make(lab, text())
         for node in cluster.nodes:
-            node.write("/etc/drcm/resources/flaky.sh", SCRIPT, 0o755)
+            install(node)
         cluster.a.write(f"{TREE}/f", "content\n")
         bring_up(cluster)
         yield cluster
 
 
-def pid(node: Node) -> int:
-    """Of the service's process there; 0 where it does not run."""
-    try:
-        found = int(node.read("/etc/drcm/flaky-pid"))
-    except (FileNotFoundError, ValueError):
-        return 0
-    return found if found in node.pids("sleep 987654") else 0
-
-
-def kill_service(node: Node) -> int:
-    """Its pid until now."""
-    former = pid(node)
-    node.kill(former)
-    return former
-
-
 def test_it_is_restarted_then_moves_and_nothing_is_left_behind(cluster: Cluster) -> None:
     """A killed service is back in its place; a monitor that hangs then moves it, with the newest file."""
     a, b = cluster.nodes
-    assert pid(a)
-    former = kill_service(a)
-    wait_until(lambda: pid(a) not in (0, former), LIMIT, cluster.logs)
+    assert FLAKY.pid(a)
+    former = FLAKY.kill(a)
+    wait_until(lambda: FLAKY.pid(a) not in (0, former), LIMIT, cluster.logs)
     assert cluster.holders() == [a.name]
     assert "failed 1 of 1, clears in" in b.console("cm_stat").stdout
     assert "failed 1 of 1" in a.report().stdout
 
-    a.write("/etc/drcm/flaky-hang", "")
+    FLAKY.tell(a, "watch", HANG)
     a.write(f"{TREE}/newest", f"written on {a.name}\n")
     cluster.wait_place(b, LIMIT)
-    wait_until(lambda: pid(b), LIMIT, cluster.logs)
+    wait_until(lambda: FLAKY.pid(b), LIMIT, cluster.logs)
     assert "newest" in contents(b)
-    wait_logged(a, "flaky.sh flaky watch: not done after 10 s", LIMIT)
-    wait_until(lambda: not a.pids("sleep 765432"), LIMIT, cluster.logs)  # of hung monitors nothing is left
-    assert pid(a) == 0
+    wait_logged(a, "obedient.sh flaky watch: not done after 10 s", LIMIT)
+    wait_until(lambda: not a.pids(HANGING), LIMIT, cluster.logs)  # of hung monitors nothing is left
+    assert FLAKY.pid(a) == 0
