@@ -92,7 +92,7 @@ class Alerting:
                 problem = self._queue[0]
                 await asyncio.to_thread(self._record, problem)
                 await self._keep()
-                await self._run(*arguments(problem))
+                await self._run(*arguments(problem), text=problem.text)
                 if self._queue[0] is problem:  # else a queue that ran over has dropped it meanwhile
                     self._queue.popleft()
 
@@ -118,9 +118,9 @@ class Alerting:
         except DrcmError as error:
             log.warning("%s", error)
 
-    async def _run(self, *words: str) -> None:
+    async def _run(self, *words: str, text: str = "") -> None:
         try:
-            outcome = await self._programs.run("drcm-alert", *words)
+            outcome = await self._programs.run("drcm-alert", *words, text=text)
         except (DrcmError, OSError) as error:
             log.error("drcm-alert could not be run: %s", error)
             return
@@ -137,9 +137,10 @@ def _load(path: Path) -> set[str]:
 
 
 def arguments(problem: Problem) -> list[str]:
-    """What drcm-alert is called with."""
+    """What drcm-alert is called with. It reads the text: with what failed named in its command line it would
+    be killed together with that, as by the `pkill -f` of OCF's nginx."""
     if problem.over:
-        return ["resolve", problem.key, "-b", problem.text]
+        return ["resolve", problem.key, "-f", "-"]
     kind, _, about = problem.key.partition(":")
     subject = SUBJECTS.get(kind, "{}").format(about)
-    return ["raise", problem.key, "-s", subject, "-b", problem.text]
+    return ["raise", problem.key, "-s", subject, "-f", "-"]

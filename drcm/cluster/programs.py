@@ -51,11 +51,12 @@ class Programs:
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
     _over: bool = False  # the daemon ends: a child whose start was under way ends with it
 
-    async def run(self, program: str, *arguments: str) -> Outcome:
-        """Run one of drcm's programs to its end."""
-        child = await self._spawn(program, arguments, asyncio.subprocess.DEVNULL)
+    async def run(self, program: str, *arguments: str, text: str = "") -> Outcome:
+        """Run one of drcm's programs to its end; `text` is its standard input."""
+        stdin = asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL
+        child = await self._spawn(program, arguments, stdin)
         try:
-            out, err = await child.communicate()
+            out, err = await child.communicate(text.encode(errors="replace") if text else None)
         except asyncio.CancelledError:
             await self._see_off(child)
             raise

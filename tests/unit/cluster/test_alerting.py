@@ -53,10 +53,24 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def test_arguments() -> None:
-    """A subject that a phone can show, the text as the body."""
-    assert arguments(DEAD) == ["raise", "node-dead:b", "-s", "node b is DOWN", "-b", "b does not answer"]
-    assert arguments(BACK) == ["resolve", "node-dead:b", "-b", "b answers again"]
+    """A subject that a phone can show, the text as standard input."""
+    assert arguments(DEAD) == ["raise", "node-dead:b", "-s", "node b is DOWN", "-f", "-"]
+    assert arguments(BACK) == ["resolve", "node-dead:b", "-f", "-"]
     assert arguments(Problem("new:thing", "x"))[3] == "thing"
+
+
+def test_the_text_is_not_in_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop by `pkill -f` would end the alert that it failed."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    desk = Desk(tmp_path, f"cat >>{tmp_path}/texts")
+
+    async def story(alerting: Alerting) -> None:
+        alerting.problem(DEAD)
+        alerting.problem(BACK)
+
+    desk.run(story)
+    assert (tmp_path / "texts").read_text() == DEAD.text + BACK.text
+    assert DEAD.text not in desk.calls_file.read_text()
 
 
 def test_in_order_and_once(desk: Desk) -> None:
@@ -87,7 +101,7 @@ def test_over_is_passed_on_after_a_restart(desk: Desk) -> None:
 
     desk.run(opened)
     desk.run(closed)
-    assert desk.calls()[1:] == ["resolve|node-dead:b|-b|b answers again|"]
+    assert desk.calls()[1:] == ["resolve|node-dead:b|-f|-|"]
 
 
 def test_what_was_never_open_is_not_over(desk: Desk) -> None:
