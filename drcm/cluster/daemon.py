@@ -104,6 +104,7 @@ class Daemon:
         if self._begin.resumes:
             held = ", ".join(self._begin.adopt) or "nothing held"
             log.info("going on from the daemon that ended: %s", held)
+            await self.members.go_on(self.engine.care.holdings.values())
         stored = roll_file.load(self.paths.roll)
         patience = state.read_json(self.paths.patience)
         durable = [*filter(None, [stored, patience and ev.PatienceStored(patience)]), *self.sets.load()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from drcm.cluster.agents.agent import Agent, Release
 from drcm.cluster.agents.leftover import LeftoverAgent
 from drcm.cluster.agents.limits import Limits
 from drcm.cluster.agents.registry import agent_for
+from drcm.cluster.holding import Holding
 from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.spec import Group, MemberKey, build_groups
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ADDRESS_WATCH = 1.0  # seconds; addresses are also watched over netlink
 CLEANING_LIMIT = 10.0  # seconds for the first act of a start
+ADDRESSES = f"{Kind.ADDRESS}:"
 UNUSED_FOR = 0.25  # seconds that a probe without an answer counts: another's would cost as much outage
 
 Feed = Callable[[ev.Event], None]
@@ -88,6 +90,19 @@ class Members:
                     member.agent.renew()
                 except DrcmError as error:
                     self._failed(group, key, member, error)
+
+    async def go_on(self, holdings: Iterable[Holding]) -> None:
+        """The addresses of a daemon that just ended live on: their kernel lifetime is too short for what an
+        order of starting puts before them. All else runs on by itself."""
+        groups = [holding.group for holding in holdings if not holding.is_going_down]
+        for place in [(group.key, m) for group in groups for m in group.members if m.startswith(ADDRESSES)]:
+            member = self._new(*place)
+            try:
+                if await member.agent.running():
+                    await member.agent.start()
+                    member.up, self.running[place] = True, member
+            except DrcmError as error:
+                log.warning("%s %s: %s", *place, error)
 
     def nobody_answers(self, ip: str) -> None:
         """A probe for the address of a silent node has just ended in vain: it is free."""

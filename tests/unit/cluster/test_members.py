@@ -14,8 +14,10 @@ from small_cluster import CONFIG, cluster_of
 from drcm import clock
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
+from drcm.cluster.holding import Holding
 from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.members import UNUSED_FOR, Members
+from drcm.cluster.messages import HoldState
 from drcm.cluster.spec import build_groups
 
 IP = "10.9.0.100"
@@ -277,24 +279,56 @@ def test_watching(tmp_path: Path, lan: Any) -> None:
     stage.run(story)
 
 
+def lifetime(lan: Any) -> int:
+    """Of the address in the kernel; 0 where it is gone."""
+    line = next((line for line in lan.addresses().splitlines() if IP in line), "valid_lft 0sec")
+    return int(line.split("valid_lft ")[1].split("sec")[0])
+
+
+async def nearly_over(lan: Any) -> None:
+    async with asyncio.timeout(60):
+        while lifetime(lan) > 1:
+            await asyncio.sleep(0.02)
+
+
+def test_addresses_of_the_daemon_before_live_on_at_once(tmp_path: Path, lan: Any) -> None:
+    """Whatever comes first in the order of starting, and takes its time."""
+    stage = Stage(tmp_path, CONFIG)
+
+    async def up() -> None:
+        stage.start(*WEB)
+        await stage.tells(ev.MemberStarted)
+
+    stage.run(up)
+    again = Stage(tmp_path, CONFIG)
+
+    async def story() -> None:
+        await nearly_over(lan)
+        await again.members.go_on(
+            Holding(group, HoldState.STARTING, 0.0, 1, "a test") for group in build_groups(again.cluster)
+        )
+        assert lifetime(lan) == 2
+        assert list(again.members.running) == [WEB]
+        await nearly_over(lan)
+        again.members.renew((WEB[0],))
+        assert lifetime(lan) == 2
+
+    again.run(story)
+    assert again.told == []
+
+
 def test_renewing_gives_the_address_its_lifetime_again(stage: Stage, lan: Any) -> None:
     """HISTORIES E7: the kernel drops it by itself; only groups with a lease are renewed."""
-
-    def lifetime() -> int:
-        line = next(line for line in lan.addresses().splitlines() if IP in line)
-        return int(line.split("valid_lft ")[1].split("sec")[0])
 
     async def story() -> None:
         stage.start(*WEB)
         await stage.tells(ev.MemberStarted)
-        assert lifetime() <= 2
-        async with asyncio.timeout(60):
-            while lifetime() > 1:
-                await asyncio.sleep(0.02)
+        assert lifetime(lan) <= 2
+        await nearly_over(lan)
         stage.members.renew(("a/other",))
-        assert lifetime() <= 1
+        assert lifetime(lan) <= 1
         stage.members.renew((WEB[0],))
-        assert lifetime() == 2
+        assert lifetime(lan) == 2
 
     stage.run(story)
 
