@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.integration.cluster import Cluster, config, role, running_cluster
-from tests.lab import Node, services, wait_until
+from tests.lab import Node, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -39,11 +39,6 @@ def _allow(a: Node, b: Node) -> None:
     b.write(GATE, b.read(GATE).replace("no-gate", "drcm-gate"), 0o600)
 
 
-def _end_sshd(a: Node, b: Node) -> None:
-    for pid in b.pids("sshd"):
-        b.kill(pid)
-
-
 def _boot(a: Node, b: Node) -> None:
     b.power_on()
     b.start_drcm()
@@ -57,7 +52,6 @@ def _hang(a: Node, b: Node) -> None:
 
 CAUSES = {
     "a run hangs": Silence(_hang, lambda a, b: a.resume("bin/drcm-sync")),
-    "no sshd": Silence(_end_sshd, lambda a, b: services.start_sshd(b)),
     "the gate is gone": Silence(_refuse, _allow),
     "the node is off": Silence(lambda a, b: b.power_cut(), _boot),
 }
