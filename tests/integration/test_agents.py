@@ -9,13 +9,15 @@ server stops answering, in a sleep that not even KILL ends.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import SERVER, ask
+from tests.integration.cluster import SLOWER, ask, logged, wait_logged
 from tests.lab import Client, Host, Lab, Node, make_cluster, wait_until
 
 pytestmark = pytest.mark.lab
@@ -106,6 +108,7 @@ class Site:
     nas: Host
     other_nas: Host
     client: Client
+    paused: list[float] = field(default_factory=list)  # when the file server stopped answering
 
     def page(self) -> str:
         """What the web server at the floating address says; "" while nobody does."""
@@ -135,6 +138,16 @@ def mounts(node: Node, target: str) -> list[str]:
     return [line.split()[2] for line in lines if line.split()[1] == target]
 
 
+def asleep(node: Node) -> list[str]:
+    """Threads that sleep in the kernel and that no signal wakes, by the name of their program."""
+    found = []
+    for status in Path(f"/proc/{node.init_pid}/root/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            name, _, state = status.read_text().partition("(")[2].rpartition(") ")
+            found += [name] if state[0] == "D" else []
+    return found
+
+
 def addresses(node: Node) -> str:
     return node.run(["ip", "-o", "address", "show", "dev", "eth0"]).stdout if node.is_on else ""
 
@@ -148,7 +161,7 @@ def site() -> Iterator[Site]:
         ]
         servers = [lab.add_host(f"nas{n}", f"10.77.0.2{n}", directories=["/export"]) for n in (1, 2)]
         made = Site(lab, nodes[0], nodes[1], *servers, lab.add_client())
-        make_cluster(lab, SERVER + RESOURCES, nodes)
+        make_cluster(lab, SLOWER + RESOURCES, nodes)
         lab.power_on()
         for node, nas in zip(nodes, servers, strict=True):
             furnish(node, nas)
@@ -190,6 +203,19 @@ def test_everything_starts_at_home(site: Site) -> None:
     assert site.a.read("/srv/app/who").split() == ["nobody", "nogroup", "/nonexistent"]
 
 
+def test_a_file_server_that_stops_answering_hangs_nothing_and_its_mount_moves(site: Site) -> None:
+    """Every process of the file server is paused, for the minute that the next tests take: whoever looks at
+    the mount sleeps in the kernel. The watch gives up in time, the daemon goes on, the share is mounted on
+    cmnode2 from the other server."""
+    site.nas.pause()
+    site.paused.append(time.monotonic())
+    site.wait_all_on(site.b, {"filesystem:share"})
+    assert site.b.run(["cat", f"{SHARE}/file"]).stdout == "of nas2\n"
+    assert EVERYTHING - {"filesystem:share"} <= running(site.a)
+    assert mounts(site.a, SHARE) == []
+    assert NOT_MOUNTED in site.a.run(["ls", SHARE]).stdout
+
+
 def test_addresses_that_somebody_deletes_are_back_within_a_second(site: Site) -> None:
     """By hand or by a network manager; IPv4 and IPv6, one that an OCF agent brought too. The lab's own
     command takes some of that second."""
@@ -213,20 +239,66 @@ def test_a_template_that_changes_and_a_file_that_goes_are_installed_again(site: 
     wait_until(lambda: site.a.path("/etc/cron.d/minutely").exists(), 20.0, "the crontab again")
 
 
-def test_a_file_server_that_stops_answering_hangs_nothing_and_its_mount_moves(site: Site) -> None:
-    """Every process of the file server is paused: whoever looks at the mount sleeps in the kernel. The watch
-    gives up in time, the daemon goes on, the share is mounted on cmnode2 from the other server."""
-    site.nas.pause()
-    try:
-        site.wait_all_on(site.b, {"filesystem:share"})
-        assert site.b.run(["cat", f"{SHARE}/file"]).stdout == "of nas2\n"
-        assert EVERYTHING - {"filesystem:share"} <= running(site.a)
-        assert mounts(site.a, SHARE) == []
-        assert NOT_MOUNTED in site.a.run(["ls", SHARE]).stdout
-        assert len(site.a.pids("stat -f")) <= 1  # one asker may sleep in the kernel, never a second
-    finally:
-        site.nas.resume()
+def test_a_restarted_daemon_goes_on_with_every_kind(site: Site) -> None:
+    """kill -9, and back within the lease: no process, mount, crontab or address of five kinds is another."""
+
+    def parts() -> tuple[object, ...]:
+        node = site.a
+        programs = [
+            node.pids(f"^{name}") for name in ("nginx: ", "/bin/sleep 4242", "sleep 4343", "/usr/sbin/cron")
+        ]
+        table = Path(f"/proc/{node.init_pid}/mountinfo").read_text().splitlines()
+        mounted = [line for line in table if line.split()[4] in (WORK, BOUND)]
+        return programs, mounted, node.path("/etc/cron.d/minutely").stat().st_ino
+
+    before, mark = parts(), len(site.b.daemon_log())
+    assert all(before[0])  # type: ignore[arg-type,var-annotated]
+    watch = site.a.spawn(["ip", "-o", "monitor", "address"], stdout=site.a.log("addresses"))
+    site.a.kill_drcm()
+    site.a.start_drcm(env=QUICK, wait=SETTLE_SECONDS)
+    site.wait_all_on(site.a, EVERYTHING - {"filesystem:share"})
+    watch.kill()
+    assert parts() == before
+    assert "Deleted" not in site.a.log("addresses").read_text()
+    assert all(f"{ip}/" in addresses(site.a) for ip in (WEB, PLAIN, SIX))
+    assert logged(site.b, "cmnode1/(?!filesystem:share).*claiming|dead", mark) == []
+
+
+def test_what_this_node_has_is_told(site: Site) -> None:
+    """`agents` needs no daemon and no other node; `agents NAME` tells what one takes."""
+    told = site.a.console("agents").stdout
+    assert "filesystem.sh " in told
+    assert "ocf:heartbeat:AGENT" in told
+    assert re.search(r"\bIPaddr2\b", told)
+    assert "cidr_netmask (string" in site.a.console("agents IPaddr2").stdout
+    assert "did you mean 'IPaddr2'?" in site.a.console("agents IPadr2", check=False).stderr
+    checked = site.a.drcm("drcm-server", "--check-config", check=False)
+    assert checked.returncode in (0, 2)
+    assert " ERROR " not in checked.stdout
+
+
+def test_what_an_agent_says_is_no_use_to_try_again_moves_at_once(site: Site) -> None:
+    """nginx dies and its configuration here is gone: OCF's exit code 6 at the one restart, not at three. The
+    agent's `pkill -f` of what carries nginx's name ends no alert about it."""
+    mark = len(site.a.daemon_log())
+    site.a.path("/srv/nginx.conf").unlink()
+    kill_nginx(site.a)
+    site.wait_all_on(site.b, {"service:nginx"})
+    wait_logged(site.a, r"service:nginx did not start: .*exit code 6", SETTLE_SECONDS, mark)
+    assert len(logged(site.a, "service:nginx .*restarting it here", mark)) == 1
+    site.a.write("/srv/nginx.conf", NGINX % site.a.name)
+    assert logged(site.a, "drcm-alert .*: exit", mark) == []
+
+
+def test_after_a_minute_without_its_file_server_nothing_is_stuck(site: Site) -> None:
+    """One process that looked at the mount may sleep in the kernel until the server answers, no more."""
+    time.sleep(max(0.0, site.paused[0] + 60.0 - time.monotonic()))
+    site.wait_all_on(site.b, {"filesystem:share"})
+    wait_until(lambda: set(asleep(site.a)) <= {"stat"}, 30.0, lambda: f"{asleep(site.a)} to wake up")
+    assert len(site.a.pids("stat -f")) <= 1
+    site.nas.resume()
     wait_until(lambda: not site.a.pids("stat -f"), 30.0, "the sleeper to wake up and end")
+    wait_until(lambda: not asleep(site.a), 30.0, lambda: f"{asleep(site.a)} to wake up")
 
 
 def test_power_cut_moves_all_of_it_and_it_comes_home(site: Site) -> None:
@@ -246,27 +318,18 @@ def test_power_cut_moves_all_of_it_and_it_comes_home(site: Site) -> None:
     assert not site.b.path("/srv/link").is_symlink()
 
 
-def test_a_service_that_dies_is_served_again(site: Site) -> None:
-    """nginx is killed with all its processes: the monitor finds it, and it runs again, here or there."""
-    killed = set(site.a.pids("^nginx: "))
+def kill_nginx(node: Node) -> set[int]:
+    """With all its processes."""
+    killed = set(node.pids("^nginx: "))
     for pid in killed:
-        site.a.kill(pid)
-    wait_until(
-        lambda: site.b.pids("^nginx: ") or set(site.a.pids("^nginx: ")) - killed, SETTLE_SECONDS, site.logs
-    )
+        node.kill(pid)
+    return killed
 
 
-def test_what_this_node_has_is_told(site: Site) -> None:
-    """`agents` needs no daemon and no other node; `agents NAME` tells what one takes."""
-    told = site.a.console("agents").stdout
-    assert "filesystem.sh " in told
-    assert "ocf:heartbeat:AGENT" in told
-    assert re.search(r"\bIPaddr2\b", told)
-    assert "cidr_netmask (string" in site.a.console("agents IPaddr2").stdout
-    assert "did you mean 'IPaddr2'?" in site.a.console("agents IPadr2", check=False).stderr
-    checked = site.a.drcm("drcm-server", "--check-config", check=False)
-    assert checked.returncode in (0, 2)
-    assert " ERROR " not in checked.stdout
+def test_a_service_that_dies_is_served_again(site: Site) -> None:
+    """nginx is killed: the monitor finds it, and it runs again in its place."""
+    killed = kill_nginx(site.a)
+    wait_until(lambda: set(site.a.pids("^nginx: ")) - killed, SETTLE_SECONDS, site.logs)
 
 
 def test_a_clean_stop_lets_go_of_everything(site: Site) -> None:
