@@ -128,11 +128,14 @@ def open_as_writer(
 def _opened(
     record: Record, sync_set: SyncSet, known: Generation | None, new_id: str, accept_loss: bool, above: int
 ) -> Record:
-    if record.is_writer and (known is None or record.knows(known.id)):
+    outnumbered = (
+        known is not None and above > known.n
+    )  # voters that have a vain one would never show `known`
+    if record.is_writer and not outnumbered and (known is None or record.knows(known.id)):
         return transitions.drop_intent(record)
     here = settled(record, record.pos)
     given = known is not None and known.writer == record.node and here is not None and known.origin == here
-    if known is not None and given and not (record.applying or record.doubt):
+    if known is not None and given and not (outnumbered or record.applying or record.doubt):
         return transitions.adopt(record, known, primary=sync_set.primary)
     to = sync_set.primary
     return transitions.promote(record, known, new_id, primary=to, accept_loss=accept_loss, above=above)

@@ -188,7 +188,8 @@ class Effects:
         machine, known = self.machines[name], action.known
         assert known is not None, "an unbegun set is never opened"
         view = machine.views[action.name]
-        if known.writer == name and view.pos_id in (known.id, known.origin_id):
+        reusable = known.writer == name and action.above <= known.n
+        if reusable and view.pos_id in (known.id, known.origin_id):
             head = known
             machine.views[action.name] = replace(view, pos_n=known.n, pos_id=known.id, writer=True)
         else:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drcm.cluster import care, engine, handover, holding, lease, membership, placement, roll
+from drcm.cluster import care, engine, handover, holding, lease, membership, patience, placement, roll
 from drcm.cluster import events as ev
 from drcm.cluster.handover import Step
 from drcm.cluster.lease import NEVER, Permit, Word
@@ -116,8 +116,12 @@ def booted_machine_grants_at_once() -> Any:
         former(self, *arguments)
         self.ledger.silent_until = NEVER
 
+    def stored(self: patience.Patience, seconds: float) -> None:
+        self._durable, self._storing = seconds, None
+
     return together(
         patched(engine.Engine, "__init__", init),
+        patched(patience.Patience, "stored", stored),
         patched(membership.Membership, "_patience", lambda self: 0.0),
     )
 

@@ -48,6 +48,7 @@ class AddressAgent:
         self._prefix = address.prefix
         self.known_free = False  # its former holder has just let go: no probe is needed, and no time is lost
         self._holding = False
+        self._place: tuple[netlink.Link, str] | None = None  # where it was put last
         self._trouble = ""
         self._put_backs: deque[float] = deque()
         self._monitor: netlink.AddressMonitor | None = None
@@ -149,10 +150,12 @@ class AddressAgent:
             if quietly:
                 return
             raise AgentError(f"{self.address.ip}: not added, the lease has ended meanwhile")
-        link, name = self._interface()
+        link, name = (self._place if quietly else None) or self._interface()
         label = name if ":" in name else ""
+        self._place = None
         try:
             netlink.put_address(self.address.ip, self._prefix, link.index, self._lifetime, label)
+            self._place = link, name
         except OSError as error:
             raise AgentError(f"{self.address.ip}: can't be added to {name}: {error.strerror}") from error
 

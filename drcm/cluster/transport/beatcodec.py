@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -197,7 +197,16 @@ def _proposal(wire: _WireProposal | None) -> Proposal | None:
 
 
 def _wire_head(head: Head) -> _WireHead:
-    return _WireHead(*astuple(head))
+    return _WireHead(
+        head.n,
+        head.id,
+        head.writer,
+        head.origin_id,
+        head.origin_run,
+        head.started,
+        head.origin_n,
+        head.decided,
+    )
 
 
 def _wire_set(view: SetView) -> _WireSet:

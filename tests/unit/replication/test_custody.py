@@ -94,6 +94,15 @@ def test_init(a: Place) -> None:
     assert roots.inspect(a.root).marker == a.record()
 
 
+def test_a_writer_goes_above_what_was_made_in_vain(a: Place) -> None:
+    """Voters that hold a vain generation of a higher number could never show this one."""
+    known = a.record().head
+    assert custody.open_as_writer(*a.who, known, "aa").head == known
+    assert custody.open_as_writer(*a.who, known, "bb", above=3).head == Generation(
+        4, "bb", "A", "promote", Position(known.id, "")
+    )
+
+
 def test_init_twice(a: Place) -> None:
     """A set begins once."""
     before = a.record()
