@@ -9,7 +9,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 NEEDED="rsync:rsync openssh-server:sshd openssh-client:ssh iproute2:ip nftables:nft iputils-ping:ping
         cron:cron faketime:faketime acl:setfacl attr:setfattr util-linux:nsenter procps:ps
         resource-agents:ocf-tester network-manager:nmcli dbus:dbus-daemon kmod:modprobe nginx:nginx sshfs:sshfs e2fsprogs:mkfs.ext4
-        strace:strace fence-agents:fence_dummy"
+        strace:strace fence-agents:fence_dummy systemd:systemctl"
 STAMP=.venv/.installed
 
 say() { echo "bootstrap: $*" >&2; }
