@@ -1,4 +1,4 @@
-"""systemd units. `systemctl` is a stand-in here that keeps states in files (test_cluster_systemd.py has a real one).
+"""systemd units, `systemctl` standing in with states in files (test_cluster_systemd.py has a real one).
 
 It answers as systemd 252 does; drcm has no other way to systemd than this command.
 """
