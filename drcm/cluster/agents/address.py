@@ -150,14 +150,21 @@ class AddressAgent:
             if quietly:
                 return
             raise AgentError(f"{self.address.ip}: not added, the lease has ended meanwhile")
-        link, name = (self._place if quietly else None) or self._interface()
-        label = name if ":" in name else ""
-        self._place = None
+        place, self._place = self._place if quietly else None, None
+        with suppress(OSError):  # the interface is gone, or another one now
+            if place is not None:
+                self._put_on(*place)
+                return
+        link, name = self._interface()
         try:
-            netlink.put_address(self.address.ip, self._prefix, link.index, self._lifetime, label)
-            self._place = link, name
+            self._put_on(link, name)
         except OSError as error:
             raise AgentError(f"{self.address.ip}: can't be added to {name}: {error.strerror}") from error
+
+    def _put_on(self, link: netlink.Link, name: str) -> None:
+        label = name if ":" in name else ""
+        netlink.put_address(self.address.ip, self._prefix, link.index, self._lifetime, label)
+        self._place = link, name
 
     def _delete(self) -> None:
         try:
