@@ -190,6 +190,8 @@ def hear(record: Record, head: Generation) -> Record:
     overtaken = rival and head.started and not record.head.started
     if head.n <= record.head.n and not overtaken:
         return record
+    if overtaken:  # no chain has two of one number: the tree is where its own, which never starts, began
+        record = replace(record, pos=settled(record, record.pos))
     return replace(record, chain=_kept((head, *_ancestors(record, head))), giving="")
 
 

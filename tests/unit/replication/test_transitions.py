@@ -212,6 +212,15 @@ def test_a_gift_lies_above_what_was_made_in_vain() -> None:
     assert taker.newest == gift.head
 
 
+def test_a_vain_generation_that_is_overtaken_leaves_the_position_known() -> None:
+    """Its own never started, a rival under the same number did: the tree is at the origin of its own."""
+    vain = generation(7, "A", at("g6", "3-aa"), id="vain", started=False)
+    rival = generation(7, "B", at("g6", "3-aa"), id="rival")
+    heard = transitions.hear(record("A", vain, G6, G5, pos=at("vain")), rival)
+    assert heard.pos == at("g6", "3-aa")
+    assert heard.chain == (rival, G6, G5)
+
+
 @pytest.mark.parametrize("given", [Given(), Given("4-aa", ""), Given("4-aa", "3-aa")])
 def test_give_needs_a_complete_last_run(given: Given) -> None:
     """Nothing is given while the taker lacks a run."""
