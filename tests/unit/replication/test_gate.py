@@ -14,7 +14,8 @@ import pytest
 from drcm import errors
 from drcm.paths import Paths, paths
 from drcm.replication import records, transitions
-from drcm.replication.generation import Record, Root, to_json
+from drcm.replication.gaterequest import WHY
+from drcm.replication.generation import DECIDED, Record, Root, to_json
 from drcm.replication.verdict import judge
 
 GATE = str(Path(sys.executable).parent / "drcm-gate")
@@ -360,3 +361,9 @@ def test_files_held_back_by_a_dead_writers_run_are_kept(backup: Backup) -> None:
     kept = [path for path in (backup.root / ".drcm" / "conflicts").rglob("newest") if path.is_file()]
     assert [path.read_text() for path in kept] == ["only copy"]
     assert not list(backup.root.rglob(".drcm-partial/newest"))
+
+
+def test_every_reason_of_a_generation_may_be_sent() -> None:
+    """What a node makes, another one's gate must be able to read."""
+    reasons = ("init", "promote", "alone", "handover", "heard", *DECIDED)
+    assert all(WHY.fullmatch(reason) for reason in reasons)
