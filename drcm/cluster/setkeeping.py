@@ -263,7 +263,8 @@ class SetKeeping:
 
     async def _keep_looking(self) -> None:
         while True:
-            for sync_set in await self._work(self._changed, self._own_sets()):
+            mine = self._own_sets()
+            for sync_set in await self._work(self._changed, mine) if mine else ():
                 await self._look_again(sync_set)
             await asyncio.sleep(LOOK_SECONDS)
 
