@@ -185,7 +185,7 @@ class Engine:
         for name, head in beat.heads.items():
             known = self._storing.get(name) or self.heads.get(name)
             newer = known is None or (head.n, head.started) > (known.n, known.started)
-            if newer and not (known and known.started and is_vain(head, known)):
+            if newer and not is_vain(head, known):
                 self._storing[name] = head
                 self.emit(ev.StoreHead(name, head))
 

@@ -277,9 +277,10 @@ def diverged(mine: Mapping[str, Head], others: Iterable[Beat], name: str) -> str
     return ""
 
 
-def is_vain(head: Head, started: Head | None) -> bool:
-    """It begins before one that has started, of which its maker did not know, and no person wanted that."""
-    return started is not None and not head.started and not head.decided and head.origin_n < started.n
+def is_vain(head: Head, known: Head | None) -> bool:
+    """It begins before `known`, which has started and its maker did not know, and no person wanted that."""
+    beaten = known is not None and known.started and head.origin_n < known.n
+    return beaten and not head.started and not head.decided
 
 
 def _is_child(child: Head, parent: Head) -> bool:

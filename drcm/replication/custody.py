@@ -128,9 +128,8 @@ def open_as_writer(
 def _opened(
     record: Record, sync_set: SyncSet, known: Generation | None, new_id: str, accept_loss: bool, above: int
 ) -> Record:
-    outnumbered = (
-        known is not None and above > known.n
-    )  # voters that have a vain one would never show `known`
+    # Voters that have a vain generation of a higher number would never show `known`.
+    outnumbered = known is not None and above > known.n
     if record.is_writer and not outnumbered and (known is None or record.knows(known.id)):
         return transitions.drop_intent(record)
     here = settled(record, record.pos)

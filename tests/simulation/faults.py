@@ -74,7 +74,9 @@ class Faults:
             self.world.no_gateway.add(self.random.choice(self.names))
 
     def _cut_pair(self) -> None:
-        a, b = self.random.sample(self.names, 2)
+        self.part(*self.random.sample(self.names, 2))
+
+    def part(self, a: str, b: str) -> None:
         self.cut((a, b), (b, a))
         self.world.say("network", f"{a} and {b} are cut")
 
@@ -148,8 +150,7 @@ class Faults:
         machine_too = self.random.random() < 0.5
         (self.world.power_cut if machine_too else self.world.kill_daemon)(name)
         other = other or self.other(name)
-        self.cut((name, other), (other, name))
-        self.world.say("network", f"{name} and {other} are cut")
+        self.part(name, other)
         boot = self.world.machines[name].boot_count
 
         def back() -> None:

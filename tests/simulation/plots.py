@@ -60,7 +60,7 @@ class Plots:
         self._edit(holder, self.random.choice((0.0, 4.0)))
         candidate = self._candidate(holder)
         voter = self.faults.other(holder, candidate)
-        self._part(holder, candidate)
+        self.faults.part(holder, candidate)
         self.faults.soon(self.life.config.dead_seconds + 0.3, lambda: self._betrayed(holder, voter))
 
     def _betrayed(self, holder: str, voter: str) -> None:
@@ -74,7 +74,7 @@ class Plots:
             return
         first, then = self.random.choice(((4.0, 1.4), (1.4, 4.0), (4.0, 0.0), (0.0, 4.0), (0.0, 0.0)))
         self._edit(holder, first)
-        self._part(holder, self._candidate(holder))
+        self.faults.part(holder, self._candidate(holder))
         wait = self.life.config.dead_seconds + self.random.uniform(0.3, 1.0)
         self.faults.soon(wait + self.random.uniform(-0.4, 0.1), lambda: self._edit(holder, then))
         self.faults.soon(wait, lambda: self._alone(holder))
@@ -99,16 +99,12 @@ class Plots:
         if not writer:
             return
         self.world.power_cut(writer)
-        witness, waits = self.world.witness, [True]
 
-        def watch(name: str, action: ev.Action) -> None:
-            witness(name, action)
-            if isinstance(action, ev.OpenSet) and waits and not self.faults.over:
-                waits.clear()
-                self.faults.soon(self.random.uniform(0.0, 0.03), lambda: self.faults.isolate(name))
-                self.faults.soon(self.random.uniform(1.0, 3.0), lambda: self._back(writer))
+        def strike(name: str) -> None:
+            self.faults.soon(self.random.uniform(0.0, 0.03), lambda: self.faults.isolate(name))
+            self.faults.soon(self.random.uniform(1.0, 3.0), lambda: self._back(writer))
 
-        self.world.witness = watch
+        self._once(lambda action: isinstance(action, ev.OpenSet), strike)
 
     def ghost(self) -> None:
         """The holder is back, alone, and hears again what was said to it before it died (replays)."""
@@ -140,13 +136,21 @@ class Plots:
     def split_the_shrunken(self) -> None:
         """Two are dead for long; when the roll shrinks, two are cut off and the dead are back (E6)."""
         self.lose_two(for_long=True)
+
+        def strike(name: str) -> None:
+            self.faults.soon(self.random.uniform(0.0, 0.009), lambda: self.split(name))
+
+        self._once(lambda action: isinstance(action, ev.StoreRoll) and action.roll.epoch > 1, strike)
+
+    def _once(self, awaited: Callable[[ev.Action], bool], strike: Callable[[str], None]) -> None:
+        """Strike where the first node does what is awaited, at the moment when it does."""
         witness, waits = self.world.witness, [True]
 
         def watch(name: str, action: ev.Action) -> None:
             witness(name, action)
-            if isinstance(action, ev.StoreRoll) and action.roll.epoch > 1 and waits and not self.faults.over:
+            if waits and awaited(action) and not self.faults.over:
                 waits.clear()
-                self.faults.soon(self.random.uniform(0.0, 0.009), lambda: self.split(name))
+                strike(name)
 
         self.world.witness = watch
 
@@ -169,10 +173,6 @@ class Plots:
         self.world.say("network", f"{' and '.join(pair)} are cut off from the others")
         for other in rest:
             self._back(other)
-
-    def _part(self, a: str, b: str) -> None:
-        self.faults.cut((a, b), (b, a))
-        self.world.say("network", f"{a} and {b} are cut")
 
     def _back(self, name: str) -> None:
         if not self.world.machines[name].powered:
