@@ -24,6 +24,7 @@ def check_nodes(draft: Draft, faults: Faults) -> None:
     for node in draft.cluster.nodes:
         _check_keep_alive_ip(node, draft, faults)
         _check_witness(node, draft, faults)
+        _check_transport(node, draft, faults)
     lists = _Lists(draft, faults)
     for node in draft.cluster.nodes:
         lists.check(node)
@@ -54,6 +55,13 @@ def _check_keep_alive_ip(node: Node, draft: Draft, faults: Faults) -> None:
             f"keep_alive_ip {node.keep_alive_ip} is this machine itself on every node; give its LAN address"
         )
         faults.warning(draft.at(node.line, "keep_alive_ip"), text)
+
+
+def _check_transport(node: Node, draft: Draft, faults: Faults) -> None:
+    """Heartbeats over TLS are not built yet: a firewall opened for TCP alone would let none through."""
+    if node.transport == "tcp":
+        text = "transport = tcp is not acted on yet: heartbeats go over UDP; let UDP through, and delete it"
+        faults.warning(draft.at(node.line, "transport"), text)
 
 
 def _check_witness(node: Node, draft: Draft, faults: Faults) -> None:

@@ -27,6 +27,7 @@ def check_sets(draft: Draft, faults: Faults) -> None:
         _check_members(sync, nodes, draft, faults)
         _check_roots(sync, private, draft, faults)
         _check_backups_of_resources(sync, nodes, draft, faults)
+        _check_watch(sync, draft, faults)
     _check_overlaps(draft, faults)
 
 
@@ -47,6 +48,13 @@ def _check_members(sync: SyncSet, nodes: dict[str, Node], draft: Draft, faults: 
         faults.error(
             draft.at(sync.line, "backups"), "backups is empty: expected at least one nodename; add it"
         )
+
+
+def _check_watch(sync: SyncSet, draft: Draft, faults: Faults) -> None:
+    """Nothing watches directories yet: whoever relies on it must know how old a copy may be."""
+    if sync.schedule.watch:
+        text = "watch = 1 is not acted on yet: the set is synced every 10 s; write every = 10s, or what suits"
+        faults.warning(draft.at(sync.line, "watch"), text)
 
 
 def _members(sync: SyncSet) -> Iterator[tuple[str, int, str]]:

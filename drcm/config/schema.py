@@ -118,7 +118,7 @@ NODE = KeySection(
         Key("keep_alive_ip", v.ADDRESS, "address of the keep alives; never a floating one"),
         Key("node_is_active", v.BOOL, "0 = the node takes no part", "active"),
         Key("witness", v.BOOL, "1 = votes, and holds nothing: the cheap third node of a two-node cluster"),
-        Key("transport", TRANSPORT, "udp, or tcp (TLS) across the internet"),
+        Key("transport", TRANSPORT, "udp; tcp (TLS, across the internet) is not acted on yet"),
         Key(
             "fence_command",
             v.FENCE,
@@ -225,7 +225,7 @@ SYNC = KeySection(
         Key("copy", v.PATH, "directory copied without ever deleting; repeatable", many=True),
         Key("schedule", v.CRON, "when it is synced, as in a crontab; or every, or watch", ""),
         Key("every", v.seconds(1, 7 * DAY), "period of the syncs, as 30s", ""),
-        Key("watch", v.BOOL, "1 = sync within a second of each change", "", unset="0"),
+        Key("watch", v.BOOL, "1 = sync soon after each change; not acted on yet: every 10 s", "", unset="0"),
         Key("exclude", v.FILLED, "rsync pattern of what is left out; repeatable", many=True),
         Key(
             "max_delete",

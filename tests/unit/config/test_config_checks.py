@@ -344,6 +344,16 @@ CASES = {
         "email = root\nsms = 5551234 #!",
         "ERROR - sms: '5551234': expected NUMBER@GATEWAY",
     ),
+    "a watched set": (
+        "schedule = */5 * * * *",
+        "watch = 1 #!",
+        "WARNING - watch = 1 is not acted on yet: the set is synced every 10 s",
+    ),
+    "heartbeats over TCP": (
+        "witness = 1",
+        "witness = 1\ntransport = tcp #!",
+        "WARNING - transport = tcp is not acted on yet",
+    ),
     "nobody": ("[CM_ALERTS]\nemail = root", "[CM_ALERTS] #!", "INFO - [CM_ALERTS] names nobody"),
 }
 
