@@ -23,8 +23,8 @@ PURE = {
         values
     """,
     "drcm.cluster": """
-        adopting care electorate engine events fencing handover holding journey lease lookout membership
-        mending messages moving orders patience picture placement roll spec stat upkeep vacancy
+        actions adopting care electorate engine events fencing handover holding journey lease lookout
+        membership mending messages moving orders patience picture placement roll spec stat upkeep vacancy
     """,
     "drcm.replication": """
         again gaterequest generation guards kept outcome plan result retention rootstate rsync

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from drcm.cluster.events import Problem
+from drcm.cluster.actions import Problem
 from drcm.cluster.programs import Programs
 from drcm.errors import DrcmError
 from drcm.paths import Paths

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.fencing import Fencing
 from drcm.cluster.holding import Holding
@@ -80,7 +81,7 @@ class Care:
             if holding.state is HoldState.STARTING and event.member in holding.group.members:
                 self.mending.give_up(holding, text, now)  # so it can't be started again either
             else:
-                self.engine.emit(ev.Note(event.group, text, "error"))
+                self.engine.emit(ac.Note(event.group, text, "error"))
 
     def member_failed(self, event: ev.MemberFailed, now: float) -> None:
         holding = self.holdings.get(event.group)
@@ -93,7 +94,7 @@ class Care:
         if holding is None or holding.handover is None:
             return
         if holding.handover.step_done(event, now) and event.error:
-            self.engine.emit(ev.Note(event.group, f"hand-over: {event.error}", "warning"))
+            self.engine.emit(ac.Note(event.group, f"hand-over: {event.error}", "warning"))
 
     # --- one pass -----------------------------------------------------------------------------
 
@@ -110,16 +111,16 @@ class Care:
     def declines(self, now: float) -> dict[GroupKey, str]:
         return self.moving.declines(self.holdings) | self.vacancies.unfit | self.mending.declines(now)
 
-    def lease(self, now: float) -> ev.Lease:
+    def lease(self, now: float) -> ac.Lease:
         """How long all that is held here may be held; the keeper enforces it from outside (rule 3)."""
         spec = self.engine.spec
         held = [h for h in self.holdings.values() if h.state is not HoldState.CLAIMING]
         if not held:
-            return ev.Lease(0.0, 0.0)
+            return ac.Lease(0.0, 0.0)
         alive = [h for h in held if h.lease_until > now and not h.urgent]
         until = min(h.lease_until for h in alive or held)  # what is lost the daemon stops at once itself
         rest = until - spec.lease_seconds + spec.dead_seconds - 2 * spec.interval
-        return ev.Lease(until, rest, tuple(h.group.key for h in alive))
+        return ac.Lease(until, rest, tuple(h.group.key for h in alive))
 
     @property
     def is_settled(self) -> bool:
@@ -148,7 +149,7 @@ class Care:
             self._begin(group, reason, now)
 
     def _begin(self, group: Group, reason: str, now: float) -> None:
-        self.engine.emit(ev.Note(group.key, f"claiming: {reason}"))
+        self.engine.emit(ac.Note(group.key, f"claiming: {reason}"))
         self._drive(self.claim(group, reason, now), now)
 
     def claim(self, group: Group, reason: str, now: float) -> Holding:
@@ -196,14 +197,14 @@ class Care:
         others = self.engine.membership.claimants(group.key, now)
         if mine is None or not others:
             if self._contested.pop(group.key, None) is not None:
-                self.engine.emit(ev.Announce(group.key))
+                self.engine.emit(ac.Announce(group.key))
             return False
         if not all(keeps_in_conflict(mine, other, group) for other in others):
             return False
         if holding.state is HoldState.RUNNING and group.key not in self._contested:
             self._contested[group.key] = others[0].sender
             self.engine.emit(
-                ev.Note(group.key, f"{others[0].sender} holds it too; this node keeps it", "error")
+                ac.Note(group.key, f"{others[0].sender} holds it too; this node keeps it", "error")
             )
         return True
 
@@ -221,7 +222,7 @@ class Care:
             holding.stop_reason = holding.stop_reason or why
             holding.hurry()
             return
-        self.engine.emit(ev.Note(holding.group.key, f"releasing at once: {why}", "error"))
+        self.engine.emit(ac.Note(holding.group.key, f"releasing at once: {why}", "error"))
         holding.begin_stop(now, why, urgent=True)
 
     def _drive_up(self, holding: Holding, now: float) -> None:
@@ -268,12 +269,12 @@ class Care:
         self.upkeep.running_here(group.key, now)
         self.engine.accepted.difference_update(group.sets)
         self.say(group.key, f"running: {holding.reason}")
-        self.engine.emit(ev.Note(group.key, f"running: {holding.reason}"))
-        self.engine.emit(ev.Problem(f"resource-failed:{group.key}", f"{group.key} runs on {me}", over=True))
-        self.engine.emit(ev.Problem(f"stopped:{group.key}", f"{group.key} runs on {me}", over=True))
+        self.engine.emit(ac.Note(group.key, f"running: {holding.reason}"))
+        self.engine.emit(ac.Problem(f"resource-failed:{group.key}", f"{group.key} runs on {me}", over=True))
+        self.engine.emit(ac.Problem(f"stopped:{group.key}", f"{group.key} runs on {me}", over=True))
         if me != group.home:
             text = f"{group.key} runs on {me} in place of {group.home}: {holding.reason}"
-            self.engine.emit(ev.Problem(f"failed-over:{group.key}", text))
+            self.engine.emit(ac.Problem(f"failed-over:{group.key}", text))
 
     def _drive_running(self, holding: Holding, now: float) -> None:
         self._go_alone(holding, now)
@@ -301,7 +302,7 @@ class Care:
                 self._alone_asked.discard(name)
             elif view.writer and name not in self._alone_asked:
                 self._alone_asked.add(name)
-                engine.emit(ev.GoAlone(name, engine.situation().newest_number(now)(name)))
+                engine.emit(ac.GoAlone(name, engine.situation().newest_number(now)(name)))
 
     # --- going down ---------------------------------------------------------------------------
 
@@ -331,8 +332,8 @@ class Care:
         self.moving.released(key, holding.release_to, text, now)
         if holding.decline:
             self.mending.refuse(holding, now)
-        over = [ev.Problem(f"{kind}:{key}", text, over=True) for kind in ("failed-over", "blocked")]
-        self.engine.emit(ev.Note(key, text), *over)
+        over = [ac.Problem(f"{kind}:{key}", text, over=True) for kind in ("failed-over", "blocked")]
+        self.engine.emit(ac.Note(key, text), *over)
 
     def say(self, key: GroupKey, reason: str) -> None:
         self.reasons[key] = reason

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from drcm import __version__, clock, state
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster import roll_file, watchdog
 from drcm.cluster.alerting import Alerting
@@ -60,7 +61,7 @@ class Daemon:
         self._lease_file = LeaseFile(paths.run / "lease")
         self._begin = self._grants.beginning(clock.now())
         self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
-        self._lease = ev.Lease(0.0, 0.0)
+        self._lease = ac.Lease(0.0, 0.0)
         self._renewed = 0.0
         self._longest_pass = 0.0  # seconds of processor time
         self._left = asyncio.Event()
@@ -171,40 +172,40 @@ class Daemon:
             max(0.0, self.engine.deadline - clock.now()), self.feed, ev.Tick()
         )
 
-    def _perform(self, actions: list[ev.Action]) -> None:
+    def _perform(self, actions: list[ac.Action]) -> None:
         for action in actions:
             self._perform_by_type[type(action)](action)
 
     def _performers(self) -> dict[type, Callable[[Any], None]]:
         return {
-            ev.SendBeat: lambda action: self.wire.send(action.beat),
-            ev.StartMember: self._start_member,
-            ev.StopMember: self._stop_member,
-            ev.OpenSet: self.sets.open,
-            ev.StoreHead: self.sets.store_head,
-            ev.GoAlone: self.sets.go_alone,
-            ev.StoreRoll: lambda action: self._aside(self._store_roll(action)),
-            ev.StorePatience: lambda action: self._aside(self._store_patience(action)),
-            ev.MarkDiverged: self.sets.mark_diverged,
-            ev.Pass: self.sets.run_pass,
-            ev.Intend: self.sets.step,
-            ev.Prepare: self.sets.prepare,
-            ev.DropIntent: self.sets.step,
-            ev.Give: self.sets.step,
-            ev.Lease: self._keep_lease,
-            ev.Announce: lambda action: self.members.announce(action.group),
-            ev.ProbeAddresses: self._probe,
-            ev.Fence: self._fence,
-            ev.Note: self._note,
-            ev.Problem: self.alerting.problem,
-            ev.Left: lambda action: self._left.set(),
+            ac.SendBeat: lambda action: self.wire.send(action.beat),
+            ac.StartMember: self._start_member,
+            ac.StopMember: self._stop_member,
+            ac.OpenSet: self.sets.open,
+            ac.StoreHead: self.sets.store_head,
+            ac.GoAlone: self.sets.go_alone,
+            ac.StoreRoll: lambda action: self._aside(self._store_roll(action)),
+            ac.StorePatience: lambda action: self._aside(self._store_patience(action)),
+            ac.MarkDiverged: self.sets.mark_diverged,
+            ac.Pass: self.sets.run_pass,
+            ac.Intend: self.sets.step,
+            ac.Prepare: self.sets.prepare,
+            ac.DropIntent: self.sets.step,
+            ac.Give: self.sets.step,
+            ac.Lease: self._keep_lease,
+            ac.Announce: lambda action: self.members.announce(action.group),
+            ac.ProbeAddresses: self._probe,
+            ac.Fence: self._fence,
+            ac.Note: self._note,
+            ac.Problem: self.alerting.problem,
+            ac.Left: lambda action: self._left.set(),
         }
 
-    async def _store_roll(self, action: ev.StoreRoll) -> None:
+    async def _store_roll(self, action: ac.StoreRoll) -> None:
         await asyncio.to_thread(roll_file.save, self.paths.roll, action)
         self.feed(ev.RollStored(action.roll, action.accepted))
 
-    async def _store_patience(self, action: ev.StorePatience) -> None:
+    async def _store_patience(self, action: ac.StorePatience) -> None:
         await asyncio.to_thread(state.write_json, self.paths.patience, action.seconds)
         self.feed(ev.PatienceStored(action.seconds))
 
@@ -212,15 +213,15 @@ class Daemon:
         self._background.add(task := self._loop.create_task(work))
         task.add_done_callback(self._background.discard)
 
-    def _start_member(self, action: ev.StartMember) -> None:
+    def _start_member(self, action: ac.StartMember) -> None:
         start = self.sets.start_set if action.member.startswith("set:") else self.members.start
         start(action)
 
-    def _stop_member(self, action: ev.StopMember) -> None:
+    def _stop_member(self, action: ac.StopMember) -> None:
         stop = self.sets.stop_set if action.member.startswith("set:") else self.members.stop
         stop(action)
 
-    def _keep_lease(self, action: ev.Lease) -> None:
+    def _keep_lease(self, action: ac.Lease) -> None:
         self._lease = action
         self._lease_file.write(action.addresses, action.rest)
         now = clock.now()
@@ -232,7 +233,7 @@ class Daemon:
         holding = self.engine.care.holdings.get(group)
         return holding.lease_until if holding is not None else 0.0
 
-    def _probe(self, action: ev.ProbeAddresses) -> None:
+    def _probe(self, action: ac.ProbeAddresses) -> None:
         groups = [group for group in self.engine.spec.groups if group.key in action.groups]
         for address in (a for group in groups for a in self.members.addresses(group)):
             self._aside(self._probe_address(action.node, address))
@@ -249,10 +250,10 @@ class Daemon:
         except DrcmError as error:
             log.debug("probing %s: %s", address.ip, error)
 
-    def _fence(self, action: ev.Fence) -> None:
+    def _fence(self, action: ac.Fence) -> None:
         self._aside(self._fence_node(action))
 
-    async def _fence_node(self, action: ev.Fence) -> None:
+    async def _fence_node(self, action: ac.Fence) -> None:
         from drcm.cluster.fencer import fence
 
         error = ""
@@ -262,7 +263,7 @@ class Daemon:
             error = str(problem)
         self.feed(ev.Fenced(action.node, action.op, error))
 
-    def _note(self, action: ev.Note) -> None:
+    def _note(self, action: ac.Note) -> None:
         log.log(LEVELS[action.level], "%s: %s", action.subject, action.text, extra={"always": True})
 
     def _due(self, name: str) -> None:

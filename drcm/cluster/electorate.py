@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster import roll as rolls
 from drcm.cluster.holding import Holding
@@ -26,7 +27,7 @@ class Electorate:
         self.roll = Roll(engine.spec.epoch, engine.spec.voters)
         self.accepted: Proposal | None = None
         self.proposal: Proposal | None = None  # of this node, while it holds the roll's group
-        self._storing: ev.StoreRoll | None = None
+        self._storing: ac.StoreRoll | None = None
         self._durable = False  # nothing was stored yet: this is the first start with a majority
         self._dead_since: dict[str, float] = {}
         self._settled_at = engine.ledger.last_until()  # nothing rests on a word of a former roll any more
@@ -48,7 +49,7 @@ class Electorate:
             self.roll, self.accepted = event.roll, event.accepted
             if changed:
                 text = f"epoch {self.roll.epoch}: {', '.join(self.roll.voters)}"
-                self.engine.emit(ev.Note("roll of voters", text, "warning"))
+                self.engine.emit(ac.Note("roll of voters", text, "warning"))
             self.engine.enroll(self.roll)
 
     def hear(self, beat: Beat, now: float) -> None:
@@ -153,7 +154,7 @@ class Electorate:
             self._store(self.roll, proposal)
 
     def _store(self, roll: Roll, accepted: Proposal | None) -> None:
-        wanted = ev.StoreRoll(roll, accepted)
+        wanted = ac.StoreRoll(roll, accepted)
         if self._storing is None:  # one after the other; what is due still is heard again with the next beat
             self._storing = wanted
             self.engine.emit(wanted)

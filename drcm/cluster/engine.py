@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drcm import __version__
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.adopting import adopt
 from drcm.cluster.care import Care
@@ -69,13 +70,13 @@ class Engine:
         self._storing: dict[str, Head] = {}
         self._states: dict[str, tuple[object, ...]] = {}  # what each peer's newest beat says, and mine
         self._nothing_new = False  # the beat just heard only says that its sender lives
-        self._out: list[ev.Action] = []
+        self._out: list[ac.Action] = []
         self._op = 0
         self.electorate = Electorate(self)
         self.care = Care(self)
         adopt(self.care, begin, now)
 
-    def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
+    def handle(self, event: ev.Event, now: float) -> list[ac.Action]:
         """Take in `event` at `now` (CLOCK_BOOTTIME) and return what to do, in this order."""
         if now - self._last > max(self.spec.lease_seconds, 2 * self.spec.interval):
             self._rejoin(f"this node stood still for {now - self._last:.1f} s", now)
@@ -85,7 +86,7 @@ class Engine:
             self._pass(now)
         return self._taken_out()
 
-    def recall(self, events: Iterable[ev.Event], now: float) -> list[ev.Action]:
+    def recall(self, events: Iterable[ev.Event], now: float) -> list[ac.Action]:
         """Take in what is durable here, before the first pass: nothing is decided on half of it."""
         for event in events:
             HANDLERS[type(event)](self, event, now)
@@ -93,10 +94,10 @@ class Engine:
 
     # --- what the parts share -----------------------------------------------------------------
 
-    def emit(self, *actions: ev.Action) -> None:
+    def emit(self, *actions: ac.Action) -> None:
         self._out.extend(actions)
 
-    def _taken_out(self) -> list[ev.Action]:
+    def _taken_out(self) -> list[ac.Action]:
         taken, self._out = self._out, []
         return taken
 
@@ -187,7 +188,7 @@ class Engine:
             newer = known is None or (head.n, head.started) > (known.n, known.started)
             if newer and not is_vain(head, known):
                 self._storing[name] = head
-                self.emit(ev.StoreHead(name, head))
+                self.emit(ac.StoreHead(name, head))
 
     def _head_stored(self, event: ev.HeadStored, now: float) -> None:
         known = self.heads.get(event.name)
@@ -214,12 +215,12 @@ class Engine:
 
     def _accept_loss(self, event: ev.AcceptLoss, now: float) -> None:
         self.accepted.add(event.name)
-        self.emit(ev.Note(event.name, "--promote --accept-loss: this copy may be promoted", "warning"))
+        self.emit(ac.Note(event.name, "--promote --accept-loss: this copy may be promoted", "warning"))
 
     def _leave(self, event: ev.Leave, now: float) -> None:
         if self.leaving_since is None:
             self.leaving_since = now
-            self.emit(ev.Note(self.spec.me, "leaving: handing over what has a taker, stopping the rest"))
+            self.emit(ac.Note(self.spec.me, "leaving: handing over what has a taker, stopping the rest"))
 
     def _reconfigured(self, event: ev.Reconfigured, now: float) -> None:
         roll = self.electorate.roll
@@ -231,7 +232,7 @@ class Engine:
 
     def _rejoin(self, why: str, now: float) -> None:
         """Release everything, take a new boot id, listen for one T_dead (rule 4)."""
-        self.emit(ev.Note(self.spec.me, f"{why}: releasing everything, rejoining", "error"))
+        self.emit(ac.Note(self.spec.me, f"{why}: releasing everything, rejoining", "error"))
         self.care.lose_everything(why, now)
         self.boot = hashlib.sha256(self.boot + b"rejoin").digest()[:16]
         self.begin = Beginning(machine_booted=False)
@@ -251,7 +252,7 @@ class Engine:
         if state != self._states.get(self.spec.me) or now >= self._last_beat_at + self._beat_interval(now):
             self.beat, self._states[self.spec.me], self._last_beat_at = beat, state, now
             self.membership.new_number(now)  # the one that this beat says
-            self.emit(ev.SendBeat(beat))
+            self.emit(ac.SendBeat(beat))
         self.deadline = self._next_deadline(now)
 
     def _hear_claims(self, now: float) -> None:
@@ -260,7 +261,7 @@ class Engine:
         longest = max((peer.beat.dead_seconds for peer in heard if peer.beat), default=0.0)
         to_store = self.patience.to_store(max(longest, self.spec.dead_seconds), now)
         if to_store is not None:
-            self.emit(ev.StorePatience(to_store))
+            self.emit(ac.StorePatience(to_store))
         for peer in heard:
             if peer.beat is not None and peer.heard_at is not None and self.spec.has_roll_of(peer.beat):
                 covered = self.patience.covers(peer.beat.dead_seconds)

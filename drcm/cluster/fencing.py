@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import GroupKey, HoldState
 from drcm.cluster.placement import declined
@@ -74,13 +75,13 @@ class Fencing:
             wait = min(LONGEST_RETRY, FIRST_RETRY * 2 ** (failures - 1))
             self._failures[node] = (failures, now + wait)
             text = f"{node} could not be fenced: {event.error}. Nothing that it may run is started elsewhere"
-            self.engine.emit(ev.Note(node, f"{text}; again in {wait:.0f} s", "error"), ev.Problem(key, text))
+            self.engine.emit(ac.Note(node, f"{text}; again in {wait:.0f} s", "error"), ac.Problem(key, text))
             return
         self._failures.pop(node, None)
         self._down[node] = now
         text = f"{node} was fenced by {self.engine.spec.me}"
-        self.engine.emit(ev.Note(node, text, "warning"), ev.Problem(f"fenced:{node}", text))
-        self.engine.emit(ev.Problem(key, text, over=True))
+        self.engine.emit(ac.Note(node, text, "warning"), ac.Problem(f"fenced:{node}", text))
+        self.engine.emit(ac.Problem(key, text, over=True))
 
     def _heard_since(self, name: str, moment: float) -> bool:
         peer = self.engine.membership.peers.get(name)
@@ -116,4 +117,4 @@ class Fencing:
         if name in self._running or name in self._down or now < self._failures.get(name, (0, 0.0))[1]:
             return
         self._running[name] = op = self.engine.new_op()
-        self.engine.emit(ev.Note(name, f"fencing it: {why}", "warning"), ev.Fence(name, op))
+        self.engine.emit(ac.Note(name, f"fencing it: {why}", "warning"), ac.Fence(name, op))

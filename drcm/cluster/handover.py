@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from drcm.cluster.events import Action, DropIntent, Give, Intend, Pass, Prepare, StepDone
+from drcm.cluster.actions import Action, DropIntent, Give, Intend, Pass, Prepare
+from drcm.cluster.events import StepDone
 from drcm.cluster.messages import Head
 from drcm.cluster.spec import Group
 

@@ -14,15 +14,8 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from drcm.cluster.events import (
-    Action,
-    MemberStarted,
-    MemberStopped,
-    OpenSet,
-    SetOpened,
-    StartMember,
-    StopMember,
-)
+from drcm.cluster.actions import Action, OpenSet, StartMember, StopMember
+from drcm.cluster.events import MemberStarted, MemberStopped, SetOpened
 from drcm.cluster.handover import Handover
 from drcm.cluster.messages import Head, HoldState
 from drcm.cluster.spec import Group, MemberKey

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from drcm import clock
 from drcm.clock import Seconds
-from drcm.cluster.events import Problem
+from drcm.cluster.actions import Problem
 from drcm.config.model import Schedule, SyncSet
 
 if TYPE_CHECKING:

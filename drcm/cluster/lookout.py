@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.messages import Beat, HoldState, SetView
 from drcm.cluster.placement import diverged
 from drcm.cluster.spec import Group
@@ -44,21 +44,21 @@ class Lookout:
         dead = set(self.engine.membership.unheard(now))
         speaks = next((v for v in self.engine.spec.voters if v not in dead), "") == self.engine.spec.me
         for name in sorted(dead - self._dead):
-            self.engine.emit(ev.Note(name, self._end_of(name, now), "warning"))
+            self.engine.emit(ac.Note(name, self._end_of(name, now), "warning"))
         # Who tells of deaths may die itself: the next one tells of all of them, so that it can say when one
         # is over. An alert of a former daemon is over when the node is first heard.
         told = (dead if not self._spoke else dead - self._dead) if speaks else set()
         for name in sorted(told):
-            self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name}: {self._end_of(name, now)}"))
+            self.engine.emit(ac.Problem(f"node-dead:{name}", f"{name}: {self._end_of(name, now)}"))
         self._spoke = speaks
         for peer in self.engine.membership.heard(now):
             if peer.name not in self._dead and peer.name not in self._met:
                 over = f"{peer.name} answers"
-                self.engine.emit(ev.Problem(f"node-dead:{peer.name}", over, over=True))
+                self.engine.emit(ac.Problem(f"node-dead:{peer.name}", over, over=True))
             self._met.add(peer.name)
         for name in sorted(self._dead - dead):
-            self.engine.emit(ev.Note(name, "heard again"))
-            self.engine.emit(ev.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
+            self.engine.emit(ac.Note(name, "heard again"))
+            self.engine.emit(ac.Problem(f"node-dead:{name}", f"{name} answers again", over=True))
         self._dead = dead
 
     def _end_of(self, name: str, now: float) -> str:
@@ -75,11 +75,11 @@ class Lookout:
         others = {b.sender for b in self.engine.membership.beats(now) if b.digest != digest}
         for name in [name for name in self._other_config if name not in others]:
             del self._other_config[name]
-            self.engine.emit(ev.Problem(f"config-differs:{name}", f"{name} has the same cm.cfg", over=True))
+            self.engine.emit(ac.Problem(f"config-differs:{name}", f"{name} has the same cm.cfg", over=True))
         for name in others:
             if now - self._other_config.setdefault(name, now) > CONFIG_GRACE:
                 text = f"{name} has another cm.cfg: nothing moves between the two nodes until it is equal"
-                self.engine.emit(ev.Problem(f"config-differs:{name}", text))
+                self.engine.emit(ac.Problem(f"config-differs:{name}", text))
 
     def _watch_set(self, group: Group, name: str, now: float) -> None:
         """Did two nodes begin different generations? Then only one copy is served, by its holder."""
@@ -94,11 +94,11 @@ class Lookout:
         text = f"DIVERGED: {me} and {other} both wrote {name} without each other; no sync either way"
         if name not in self._diverged:
             self._diverged[name] = now
-            engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"set-diverged:{name}", text))
+            engine.emit(ac.Note(group.key, text, "error"), ac.Problem(f"set-diverged:{name}", text))
         settled = now - self._diverged[name] > engine.spec.dead_seconds  # both have said what they hold
         if settled and name not in self._marked and self._is_to_be_marked(group, name, view, beats[other]):
             self._marked.add(name)
-            engine.emit(ev.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
+            engine.emit(ac.MarkDiverged(name, f"DIVERGED from {other}, whose copy is served"))
 
     def _overtaken(self, group: Group, name: str, beats: dict[str, Beat]) -> str:
         """A copy is served though a newer generation of another node has started: the writer of the other.
@@ -124,7 +124,7 @@ class Lookout:
             self._diverged[name] = now
             return
         if name in self._diverged:
-            self.engine.emit(ev.Problem(f"set-diverged:{name}", f"{name} is one again", over=True))
+            self.engine.emit(ac.Problem(f"set-diverged:{name}", f"{name} is one again", over=True))
         self._diverged.pop(name, None)
         self._rivals.pop(name, None)
         self._marked.discard(name)
@@ -154,7 +154,7 @@ class Lookout:
             keys = tuple(key for key in peer.beat.claims if key in mine - taken)
             if keys:
                 self._probed_at = now
-                self.engine.emit(ev.ProbeAddresses(peer.name, keys))
+                self.engine.emit(ac.ProbeAddresses(peer.name, keys))
 
     def _leave(self, now: float) -> None:
         """When nothing is held any more and everybody who hears this node knows it, go."""
@@ -167,7 +167,7 @@ class Lookout:
         number, since = self._last_word
         lingered = now - since >= LEAVE_LINGER * engine.spec.interval
         if lingered and self._all_know(number, now):
-            engine.emit(ev.Left())
+            engine.emit(ac.Left())
 
     def _all_know(self, number: int, now: float) -> bool:
         """Every peer has echoed beat `number`; who echoes nothing for T_dead is no longer waited for."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drcm import clock
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
 from drcm.cluster.agents.agent import Agent, Release
@@ -57,7 +58,7 @@ class Members:
     feed: Feed
     lease_file: LeaseFile
     lease_until: Callable[[GroupKey], float]
-    problem: Callable[[ev.Problem], None] = lambda problem: None
+    problem: Callable[[ac.Problem], None] = lambda problem: None
     running: dict[Place, Running] = field(default_factory=dict)
     unused_at: dict[str, float] = field(default_factory=dict)  # address -> when nobody had answered for it
     former: dict[Place, list[Release]] = field(default_factory=dict)  # of the daemon before this one
@@ -67,7 +68,7 @@ class Members:
             place = str(release.get("group")), str(release.get("member"))
             self.former.setdefault(place, []).append(release)
 
-    def start(self, action: ev.StartMember) -> None:
+    def start(self, action: ac.StartMember) -> None:
         known = self.running.get((action.group, action.member))
         member = known or self._new(action.group, action.member)
         self.running[action.group, action.member] = member
@@ -77,7 +78,7 @@ class Members:
             member.agent.known_free = action.handed or self._was_unused(member.agent.address.ip)
         self._replace_task(member, self._start(action, member))
 
-    def stop(self, action: ev.StopMember) -> None:
+    def stop(self, action: ac.StopMember) -> None:
         member = self.running.get((action.group, action.member)) or self._new(action.group, action.member)
         self.running[action.group, action.member] = member
         self._replace_task(member, self._stop(action, member))
@@ -169,7 +170,7 @@ class Members:
 
         member.task = asyncio.get_running_loop().create_task(after_former())
 
-    async def _start(self, action: ev.StartMember, member: Running) -> None:
+    async def _start(self, action: ac.StartMember, member: Running) -> None:
         try:
             await member.agent.start()
         except DrcmError as error:
@@ -180,7 +181,7 @@ class Members:
         self.feed(ev.MemberStarted(action.group, action.member, action.op))
         await self._watch(action.group, action.member, member)
 
-    async def _stop(self, action: ev.StopMember, member: Running) -> None:
+    async def _stop(self, action: ac.StopMember, member: Running) -> None:
         member.up = False
         error = ""
         try:
@@ -208,7 +209,7 @@ class Members:
         if warning != member.warning:
             member.warning = warning
             text = warning or "all is well again"
-            self.problem(ev.Problem(f"resource-warning:{group}:{key}", f"{key}: {text}", over=not warning))
+            self.problem(ac.Problem(f"resource-warning:{group}:{key}", f"{key}: {text}", over=not warning))
 
     def _failed(self, group: GroupKey, key: MemberKey, member: Running, error: DrcmError) -> None:
         member.up = False

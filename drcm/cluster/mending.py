@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.holding import Holding
 from drcm.cluster.messages import GroupKey, HoldState
@@ -69,7 +70,7 @@ class Mending:
 
     def _restart(self, holding: Holding, member: MemberKey, text: str, wait: float, now: float) -> None:
         later = f" in {wait:.0f} s" if wait else ""
-        self.engine.emit(ev.Note(holding.group.key, text + later, "warning"))
+        self.engine.emit(ac.Note(holding.group.key, text + later, "warning"))
         holding.restart(member, now + wait, now)
 
     def _move(self, holding: Holding, member: MemberKey, why: str, now: float) -> None:
@@ -85,7 +86,7 @@ class Mending:
         elif self.moving.may_try(group.key, now):
             holding.broken[member] = why
             holding.enter(HoldState.RUNNING, now)
-            self.engine.emit(ev.Problem(f"resource-failed:{group.key}", f"{why}; it moves to {taker}"))
+            self.engine.emit(ac.Problem(f"resource-failed:{group.key}", f"{why}; it moves to {taker}"))
             self.moving.begin(holding, taker, why, now, decline=why)
         else:
             self._restart(holding, member, f"{why}; it can't be handed over yet", 0.0, now)
@@ -98,7 +99,7 @@ class Mending:
     def give_up(self, holding: Holding, why: str, now: float) -> None:
         """It can't run here: stop all of the group, and let another node have it."""
         group = holding.group
-        self.engine.emit(ev.Note(group.key, why, "error"))
+        self.engine.emit(ac.Note(group.key, why, "error"))
         refusals = self.moving.refusals(group, now)
         if all(refusals.values()):
             others = "; ".join(f"{n}: {r}" for n, r in refusals.items() if n != self.engine.spec.me)
@@ -106,9 +107,9 @@ class Mending:
                 f"{group.key} RUNS NOWHERE: {self.engine.spec.me}: {why}; {others or 'it has no backup'}. "
                 f"Mend it, then: drcm-server --client --command='cleanup {_first_resource(group)}'"
             )
-            self.engine.emit(ev.Problem(f"stopped:{group.key}", text))
+            self.engine.emit(ac.Problem(f"stopped:{group.key}", text))
         else:
-            self.engine.emit(ev.Problem(f"resource-failed:{group.key}", why))
+            self.engine.emit(ac.Problem(f"resource-failed:{group.key}", why))
         holding.begin_stop(now, why, decline=why)
 
     def _is_writer(self, holding: Holding) -> bool:
@@ -158,7 +159,7 @@ class Mending:
         if key not in self._cleared:
             self._cleared.add(key)
             for kind in ("stopped", "failed-over"):
-                self.engine.emit(ev.Problem(f"{kind}:{key}", f"{key} runs on {node}", over=True))
+                self.engine.emit(ac.Problem(f"{kind}:{key}", f"{key} runs on {node}", over=True))
 
     def taken(self, key: GroupKey) -> None:
         """This node has it now: what it tells of it from here on is new."""
@@ -180,8 +181,8 @@ class Mending:
                 if holding is not None:
                     holding.start_after = now
                 over = f"{group.key}: cleaned up by hand"
-                self.engine.emit(ev.Problem(f"resource-failed:{group.key}", over, over=True))
-                self.engine.emit(ev.Note(group.key, "cleanup: failures, moves and refusals are forgotten"))
+                self.engine.emit(ac.Problem(f"resource-failed:{group.key}", over, over=True))
+                self.engine.emit(ac.Note(group.key, "cleanup: failures, moves and refusals are forgotten"))
 
     # --- what can't be stopped ------------------------------------------------------------------
 
@@ -191,12 +192,12 @@ class Mending:
         first = next(iter(holding.errors))
         holding.enter(HoldState.BLOCKED, now)
         self.engine.care.reasons[key] = f"BLOCKED: {what}"
-        self.engine.emit(ev.Note(key, f"BLOCKED, nobody may start it: {what}", "error"))
+        self.engine.emit(ac.Note(key, f"BLOCKED, nobody may start it: {what}", "error"))
         cure = (
             f"It is tried again every {STUCK_RETRY:.0f} s, and started nowhere else. End it by hand, then: "
             f"drcm-server --client --command='confirm-stopped {first}'"
         )
-        self.engine.emit(ev.Problem(f"blocked:{key}", f"could not be stopped: {what}. {cure}"))
+        self.engine.emit(ac.Problem(f"blocked:{key}", f"could not be stopped: {what}. {cure}"))
 
     def retry_stop(self, holding: Holding, now: float) -> None:
         if now - holding.since >= STUCK_RETRY:
@@ -207,7 +208,7 @@ class Mending:
         """A person has seen that it is down."""
         for key, holding in self.engine.care.holdings.items():
             if holding.state is HoldState.BLOCKED and holding.is_stopped(member):
-                self.engine.emit(ev.Note(key, f"{member}: confirmed by hand to be stopped", "warning"))
+                self.engine.emit(ac.Note(key, f"{member}: confirmed by hand to be stopped", "warning"))
 
 
 def _first_resource(group: Group) -> MemberKey:

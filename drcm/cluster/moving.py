@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.handover import Handover, Step, backoff
 from drcm.cluster.holding import Holding
@@ -100,14 +101,14 @@ class Moving:
                 f"{group.key} went to a backup {times} times within an hour: it stays on "
                 f"{self.engine.spec.me} for {(until - now) / 60:.0f} min, or until its 'cleanup'"
             )
-            self.engine.emit(ev.Note(group.key, text, "error"), ev.Problem(f"flapping:{group.key}", text))
+            self.engine.emit(ac.Note(group.key, text, "error"), ac.Problem(f"flapping:{group.key}", text))
         return f"moved too often: stays for {(until - now) / 60:.0f} min"
 
     def calm(self, key: GroupKey, text: str) -> None:
         """It does not flap, or is no longer this node's."""
         if key in self._flapping:
             self._flapping.discard(key)
-            self.engine.emit(ev.Problem(f"flapping:{key}", text, over=True))
+            self.engine.emit(ac.Problem(f"flapping:{key}", text, over=True))
 
     def may_try(self, key: GroupKey, now: float) -> bool:
         """Long enough since the last attempt that failed."""
@@ -144,7 +145,7 @@ class Moving:
         if group.sets and any(name in self.engine.heads for name in group.sets):
             others = [f"{name}: {why}" for name, why in refusals.items() if name != self.engine.spec.me]
             text = f"{group.key} was not handed over: {'; '.join(others) or 'it has no backup'}"
-            self.engine.emit(ev.Note(group.key, text, "warning"), ev.Problem(f"unsent:{group.key}", text))
+            self.engine.emit(ac.Note(group.key, text, "warning"), ac.Problem(f"unsent:{group.key}", text))
         holding.begin_stop(now, "leaving", keep=keep)
 
     def cannot_take(self, name: str, group: Group, now: float) -> str:
@@ -173,7 +174,7 @@ class Moving:
         self.journeys[holding.group.key] = Journey(holding.group.key, to, why, now)
         if not holding.group.sets:
             holding.handover.enter(Step.STOPPING, now)
-        self.engine.emit(ev.Note(holding.group.key, f"handing over to {to}: {why}"))
+        self.engine.emit(ac.Note(holding.group.key, f"handing over to {to}: {why}"))
 
     def drive(self, holding: Holding, handover: Handover, now: float) -> None:
         engine = self.engine
@@ -205,7 +206,7 @@ class Moving:
         if left is not None and now - left > engine.spec.leave_sync:
             late = f"leave_sync ({engine.spec.leave_sync:.0f} s) is over"
         if late:
-            engine.emit(ev.Note(holding.group.key, f"hand-over given up: {late}", "warning"))
+            engine.emit(ac.Note(holding.group.key, f"hand-over given up: {late}", "warning"))
             handover.fail(late, now)
 
     def _failed(self, holding: Holding, handover: Handover, now: float) -> None:
@@ -216,7 +217,7 @@ class Moving:
             text = (
                 f"{key} was not handed over ({handover.error}): its newest changes may be on this node alone"
             )
-            self.engine.emit(ev.Problem(f"unsent:{key}", text))
+            self.engine.emit(ac.Problem(f"unsent:{key}", text))
             holding.begin_stop(now, "leaving without a hand-over", keep=self.engine.spec.keeps)
         else:
             holding.enter(HoldState.STARTING, now)

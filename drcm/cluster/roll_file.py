@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from drcm import state
-from drcm.cluster.events import RollStored, StoreRoll
+from drcm.cluster.actions import StoreRoll
+from drcm.cluster.events import RollStored
 from drcm.cluster.messages import Proposal, Roll
 
 

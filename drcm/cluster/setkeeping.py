@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from drcm import clock
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.programs import Programs
@@ -52,7 +53,7 @@ class SetKeeping:
         paths: Paths,
         feed: Feed,
         programs: Programs,
-        problem: Callable[[ev.Problem], None],
+        problem: Callable[[ac.Problem], None],
         due: Callable[[str], None],
     ) -> None:
         self.cluster, self.me, self.paths, self.feed = cluster, me, paths, feed
@@ -99,31 +100,31 @@ class SetKeeping:
 
     # --- the engine's actions -----------------------------------------------------------------
 
-    def open(self, action: ev.OpenSet) -> None:
+    def open(self, action: ac.OpenSet) -> None:
         self._spawn(self._open(action))
 
-    def start_set(self, action: ev.StartMember) -> None:
+    def start_set(self, action: ac.StartMember) -> None:
         self._spawn(self._start_set(action))
 
-    def stop_set(self, action: ev.StopMember) -> None:
+    def stop_set(self, action: ac.StopMember) -> None:
         self._spawn(self._stop_set(action))
 
-    def store_head(self, action: ev.StoreHead) -> None:
+    def store_head(self, action: ac.StoreHead) -> None:
         self._spawn(self._store_head(action.name, action.head))
 
-    def go_alone(self, action: ev.GoAlone) -> None:
+    def go_alone(self, action: ac.GoAlone) -> None:
         self._spawn(self._go_alone(action))
 
-    def mark_diverged(self, action: ev.MarkDiverged) -> None:
+    def mark_diverged(self, action: ac.MarkDiverged) -> None:
         self._spawn(self._mark_diverged(action))
 
-    def prepare(self, action: ev.Prepare) -> None:
+    def prepare(self, action: ac.Prepare) -> None:
         self._spawn(self._prepare(action))
 
-    def step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
+    def step(self, action: ac.Intend | ac.DropIntent | ac.Give) -> None:
         self._spawn(self._step(action))
 
-    def run_pass(self, action: ev.Pass) -> None:
+    def run_pass(self, action: ac.Pass) -> None:
         self._spawn(self._pass(action))
 
     def run_scheduled(self, name: str, targets: list[str]) -> None:
@@ -135,7 +136,7 @@ class SetKeeping:
 
     # --- how ------------------------------------------------------------------------------------
 
-    async def _open(self, action: ev.OpenSet) -> None:
+    async def _open(self, action: ac.OpenSet) -> None:
         sync_set = self.cluster.set(action.name)
         known = generation_of(action.known) if action.known else None
         member = f"set:{action.name}"
@@ -151,7 +152,7 @@ class SetKeeping:
             return
         self.feed(ev.SetOpened(action.group, action.name, action.op, head))
 
-    async def _start_set(self, action: ev.StartMember) -> None:
+    async def _start_set(self, action: ac.StartMember) -> None:
         name = action.member.partition(":")[2]
         error = ""
         try:
@@ -173,7 +174,7 @@ class SetKeeping:
         if kept:
             log.warning("%s: %d files that a cut run held back are in .drcm/conflicts", name, len(kept))
 
-    async def _stop_set(self, action: ev.StopMember) -> None:
+    async def _stop_set(self, action: ac.StopMember) -> None:
         name = action.member.partition(":")[2]
         self.runs.cancel(name)
         error = ""
@@ -209,7 +210,7 @@ class SetKeeping:
                 log.error("%s: generation %d could not be stored yet: %s", name, head.n, error)
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _go_alone(self, action: ev.GoAlone) -> None:
+    async def _go_alone(self, action: ac.GoAlone) -> None:
         sync_set, going = self.cluster.set(action.name), partial(custody.go_alone, above=action.above)
         try:
             record = await self._work(going, self.paths, sync_set, self.me, os.urandom(8).hex())
@@ -217,7 +218,7 @@ class SetKeeping:
         except DrcmError as error:
             log.error("%s: could not begin a generation of its own: %s", action.name, error)
 
-    async def _mark_diverged(self, action: ev.MarkDiverged) -> None:
+    async def _mark_diverged(self, action: ac.MarkDiverged) -> None:
         sync_set = self.cluster.set(action.name)
         try:
             await self._work(custody.mark_doubtful, self.paths, sync_set, self.me, action.why)
@@ -225,17 +226,17 @@ class SetKeeping:
             log.error("%s: %s", action.name, error)
         await self._look_again(sync_set)
 
-    async def _step(self, action: ev.Intend | ev.DropIntent | ev.Give) -> None:
+    async def _step(self, action: ac.Intend | ac.DropIntent | ac.Give) -> None:
         sync_set = self.cluster.set(action.name)
         head = None
         try:
             match action:
-                case ev.Intend():
+                case ac.Intend():
                     await self._work(custody.intend, self.paths, sync_set, self.me, action.to)
-                case ev.DropIntent():
+                case ac.DropIntent():
                     self.runs.drop_prepared(action.name)
                     await self._work(custody.drop_intent, self.paths, sync_set, self.me)
-                case ev.Give():
+                case ac.Give():
                     give = partial(custody.give, above=action.above)
                     new_id = os.urandom(8).hex()
                     record = await self._work(give, self.paths, sync_set, self.me, action.to, new_id)
@@ -247,7 +248,7 @@ class SetKeeping:
         await self._look_again(sync_set)
         self.feed(ev.StepDone(action.group, action.op, head=head))
 
-    async def _pass(self, action: ev.Pass) -> None:
+    async def _pass(self, action: ac.Pass) -> None:
         begun = clock.now()
         error = await self.runs.hand_over(action.name, action.to, action.last)
         await self._look_again(self.cluster.set(action.name))
@@ -257,7 +258,7 @@ class SetKeeping:
         await self.runs.scheduled(name, targets)
         await self._look_again(self.cluster.set(name))
 
-    async def _prepare(self, action: ev.Prepare) -> None:
+    async def _prepare(self, action: ac.Prepare) -> None:
         error = await self.runs.prepare(action.name, action.to)
         self.feed(ev.StepDone(action.group, action.op, error))
 

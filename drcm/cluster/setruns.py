@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from drcm import clock
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.lateness import Lateness
 from drcm.cluster.programs import Outcome, Programs, Waiting
 from drcm.errors import EXIT_DIVERGED, EXIT_IO, EXIT_LOCKED, EXIT_OK, EXIT_WRONG_ROLE, DrcmError
@@ -28,7 +28,7 @@ class SetRuns:
     """The `drcm-sync` children of this node. `last_good`: when a set was last synced from here, in UTC."""
 
     def __init__(
-        self, programs: Programs, paths: Paths, problem: Callable[[ev.Problem], None], me: str
+        self, programs: Programs, paths: Paths, problem: Callable[[ac.Problem], None], me: str
     ) -> None:
         self._programs, self._paths, self._problem = programs, paths, problem
         self.last_good: dict[str, datetime] = {}
@@ -65,12 +65,12 @@ class SetRuns:
         if outcome.code == EXIT_LOCKED:
             self.skip(name, complaint)
         if outcome.code == EXIT_OK:
-            self._problem(ev.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
+            self._problem(ac.Problem(f"set-failed:{name}", f"{name} was synced", over=True))
         elif outcome.code == EXIT_DIVERGED:
-            self._problem(ev.Problem(f"set-diverged:{name}", complaint))
+            self._problem(ac.Problem(f"set-diverged:{name}", complaint))
         elif outcome.code not in (EXIT_LOCKED, ENDED_BY_US):
             log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
-            self._problem(ev.Problem(f"set-failed:{name}", complaint))
+            self._problem(ac.Problem(f"set-failed:{name}", complaint))
 
     async def tidy(self, name: str) -> bool:
         """Let go of trash that is past its days; False where that must be tried again soon."""
@@ -171,7 +171,7 @@ class SetRuns:
             if not kept:
                 text = f"{differ} names on {target.get('node')} had other owners, modes or times"
             if kept or differ:
-                self._problem(ev.Problem(f"conflicts:{name}", f"{text}. Look: drcm-sync {name} --conflicts"))
+                self._problem(ac.Problem(f"conflicts:{name}", f"{text}. Look: drcm-sync {name} --conflicts"))
 
 
 async def _or_why(running: Awaitable[T]) -> T | Outcome:

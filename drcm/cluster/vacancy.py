@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.placement import Situation
 from drcm.cluster.spec import Group
@@ -80,7 +80,7 @@ class Vacancies:
         lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
         if lasting and why != self._told.get(key):
             self._told[key] = why
-            self.engine.emit(ev.Note(key, f"not taken: {why}", "warning"))
+            self.engine.emit(ac.Note(key, f"not taken: {why}", "warning"))
 
     def _address_answers(self, group: Group, now: float) -> bool:
         """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""

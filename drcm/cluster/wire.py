@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.messages import Beat
 from drcm.cluster.transport import beatcodec
 from drcm.cluster.transport.assembler import Assembler
@@ -44,15 +44,15 @@ class Wire:
             for address in self._peers.values():
                 self._endpoint.send(datagram, address)
 
-    def complaints(self) -> Iterator[ev.Problem]:
+    def complaints(self) -> Iterator[ac.Problem]:
         """Members that somebody should look at: mute ones (HISTORIES W8), and ones with a bug."""
         ours = self._keys.current.id.hex()
         for name, key in self._opener.foreign_keys.items():
             text = f"{name} speaks with key {key.hex()}, expected {ours}: copy this node's authkey to it"
-            yield ev.Problem(f"key-unknown:{name}", text)
+            yield ac.Problem(f"key-unknown:{name}", text)
         for name, count in self._assembler.malformed.items():
             text = f"{name} sends what is no heartbeat ({count} so far, dropped): are the versions equal?"
-            yield ev.Problem(f"beats-malformed:{name}", text)
+            yield ac.Problem(f"beats-malformed:{name}", text)
 
     def counters(self) -> dict[str, int]:
         """What came, went and was dropped, by reason."""

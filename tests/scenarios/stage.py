@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import HoldState
 from drcm.cluster.spec import Spec
@@ -35,7 +36,7 @@ class Stage(World):
         """A scheduled run: no step of any hand-over."""
         group = next(g.key for g in self.machines[writer].spec.groups if set_name in g.sets)
         self.say(writer, f"{set_name}: scheduled run to {to}")
-        self._pass(writer, ev.Pass(group, set_name, to, op=-1, last=False))
+        self._pass(writer, ac.Pass(group, set_name, to, op=-1, last=False))
         self.run(self.pass_seconds + 0.01)
 
     def holders(self, group: str, member: str) -> list[str]:
@@ -51,32 +52,32 @@ class Stage(World):
 
     # --- actions that the world itself keeps quiet about -----------------------------------------
 
-    def _perform(self, name: str, action: ev.Action) -> None:
+    def _perform(self, name: str, action: ac.Action) -> None:
         match action:
-            case ev.SendBeat(beat) if beat.released and self.releases_to_lose[name] > 0:
+            case ac.SendBeat(beat) if beat.released and self.releases_to_lose[name] > 0:
                 self.releases_to_lose[name] -= 1
                 self.say(name, f"(its beat that {', '.join(beat.released)} is released gets lost)")
                 return
-            case ev.OpenSet(_, set_name, _, known):
+            case ac.OpenSet(_, set_name, _, known):
                 newest = known.id if known else "none"
                 self.say(name, f"{set_name}: becoming writer; newest known is {newest}")
-            case ev.Pass(_, set_name, to, _, last):
+            case ac.Pass(_, set_name, to, _, last):
                 self.say(name, f"{set_name}: {'last' if last else 'bulk'} pass to {to}")
-            case ev.Intend(_, set_name, to):
+            case ac.Intend(_, set_name, to):
                 self.say(name, f"{set_name}: intent to give it to {to}")
-            case ev.Prepare(_, set_name, to):
+            case ac.Prepare(_, set_name, to):
                 self.say(name, f"{set_name}: last pass to {to} stands ready")
-            case ev.DropIntent(_, set_name):
+            case ac.DropIntent(_, set_name):
                 self.say(name, f"{set_name}: intent dropped")
-            case ev.MarkDiverged(set_name, why):
+            case ac.MarkDiverged(set_name, why):
                 self.say(name, f"{set_name}: this copy is marked: {why}")
-            case ev.Announce(group):
+            case ac.Announce(group):
                 self.say(name, f"{group}: announcing its addresses")
-            case ev.StoreHead(set_name, head):
+            case ac.StoreHead(set_name, head):
                 self._tell_of_head(name, set_name, head.id)
-            case ev.Fence(node, op):
+            case ac.Fence(node, op):
                 self._fence(name, node, op)
-            case ev.Problem():
+            case ac.Problem():
                 self._alert(name, action)
         super()._perform(name, action)
 
@@ -85,7 +86,7 @@ class Stage(World):
         if known is None or known.id != new_id:
             self.say(name, f"{set_name}: takes note of generation {new_id}")
 
-    def _answers(self, name: str, probe: ev.ProbeAddresses) -> bool:
+    def _answers(self, name: str, probe: ac.ProbeAddresses) -> bool:
         """That an address answers is told once."""
         there = super()._answers(name, probe)
         if there and (name, probe.node) not in self._probing:
@@ -104,7 +105,7 @@ class Stage(World):
         else:
             self._later(name, 0.5, ev.Fenced(node, op), lambda: self.power_cut(node))
 
-    def _alert(self, name: str, problem: ev.Problem) -> None:
+    def _alert(self, name: str, problem: ac.Problem) -> None:
         """As the daemon does: each key is raised once, and resolved where this node had raised it."""
         raised = self._alerts[name]
         if problem.over and raised.pop(problem.key, None) is not None:

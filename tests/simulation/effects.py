@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import Head, SetView
 from tests.simulation.machine import Machine
@@ -23,8 +24,8 @@ class Effects:
     machines: dict[str, Machine]
     cuts: set[tuple[str, str]]
     log: list[str]
-    problems: list[tuple[float, str, ev.Problem]]
-    witness: Callable[[str, ev.Action], None]
+    problems: list[tuple[float, str, ac.Problem]]
+    witness: Callable[[str, ac.Action], None]
     made: Callable[[str, Head, bool], None]
     stored: Callable[[str, Head], None]
     start_seconds: tuple[float, float]
@@ -40,7 +41,7 @@ class Effects:
     def _deliver(self, sender: str, to: str, event: ev.Event) -> None:
         raise NotImplementedError
 
-    def _new_lease(self, name: str, lease: ev.Lease) -> None:
+    def _new_lease(self, name: str, lease: ac.Lease) -> None:
         raise NotImplementedError
 
     def say(self, name: str, text: str) -> None:
@@ -75,57 +76,57 @@ class Effects:
 
         self.at(self.now + seconds, happen)
 
-    def _perform(self, name: str, action: ev.Action) -> None:
+    def _perform(self, name: str, action: ac.Action) -> None:
         machine = self.machines[name]
         self.witness(name, action)
         match action:
-            case ev.SendBeat(beat):
+            case ac.SendBeat(beat):
                 for peer in machine.spec.peers:
                     self._deliver(name, peer, ev.BeatHeard(beat))
-            case ev.Lease():
+            case ac.Lease():
                 self._new_lease(name, action)
-            case ev.StartMember(group, member, op):
+            case ac.StartMember(group, member, op):
                 self.say(name, f"start {group} {member}")
                 self._start(name, action)
-            case ev.StopMember():
+            case ac.StopMember():
                 self._stop(name, action)
-            case ev.StoreHead(set_name, head):
+            case ac.StoreHead(set_name, head):
                 self._store(name, set_name, head)
-            case ev.StoreRoll(roll, accepted):
+            case ac.StoreRoll(roll, accepted):
                 self._later(name, 0.01, ev.RollStored(roll, accepted), lambda: self._keep_roll(name, action))
-            case ev.StorePatience(seconds):
+            case ac.StorePatience(seconds):
                 stored = partial(setattr, machine, "patience", seconds)
                 self._later(name, 0.01, ev.PatienceStored(seconds), stored)
-            case ev.OpenSet():
+            case ac.OpenSet():
                 self._open(name, action)
-            case ev.GoAlone(set_name):
+            case ac.GoAlone(set_name):
                 self._new_generation(name, set_name, name, "alone")
-            case ev.MarkDiverged(set_name, why):
+            case ac.MarkDiverged(set_name, why):
                 view = replace(machine.views[set_name], problem=f"in doubt: {why}", writer=False)
                 machine.views[set_name] = view
                 self._later(name, 0.005, ev.SetLooked(set_name, view))
-            case ev.Pass():
+            case ac.Pass():
                 self._pass(name, action)
-            case ev.Intend(group, _, _, op) | ev.Prepare(group, _, _, op) | ev.DropIntent(group, _, op):
+            case ac.Intend(group, _, _, op) | ac.Prepare(group, _, _, op) | ac.DropIntent(group, _, op):
                 self._later(name, 0.005, ev.StepDone(group, op))
-            case ev.Give(group, set_name, to, op):
+            case ac.Give(group, set_name, to, op):
                 head = self._new_generation(name, set_name, to, "handover")
                 self._later(name, 0.005, ev.StepDone(group, op, head=head))
-            case ev.ProbeAddresses(node):
+            case ac.ProbeAddresses(node):
                 if self._answers(name, action):
                     self.at(self.now + 0.001, lambda: self.tell(name, ev.AddressAnswered(node)))
-            case ev.Note(subject, text):
+            case ac.Note(subject, text):
                 self.say(name, f"{subject}: {text}")
-            case ev.Problem():
+            case ac.Problem():
                 self.problems.append((self.now, name, action))
-            case ev.Left():
+            case ac.Left():
                 self.say(name, "left")
                 machine.left = True
-                machine.lease = ev.Lease(0.0, 0.0)
+                machine.lease = ac.Lease(0.0, 0.0)
             case _:
                 pass
 
-    def _answers(self, name: str, probe: ev.ProbeAddresses) -> bool:
+    def _answers(self, name: str, probe: ac.ProbeAddresses) -> bool:
         """A machine answers on its addresses whether its daemon runs or not."""
         peer = self.machines[probe.node]
         held = any(group in probe.groups and m.startswith("ip:") for group, m in peer.running)
@@ -134,7 +135,7 @@ class Effects:
     def _on_one_lan(self, a: str, b: str) -> bool:
         return not {(a, b), (b, a)} & self.cuts
 
-    def _start(self, name: str, action: ev.StartMember) -> None:
+    def _start(self, name: str, action: ac.StartMember) -> None:
         machine, member = self.machines[name], action.member
         refused = member in machine.refuses
         if not refused:
@@ -147,7 +148,7 @@ class Effects:
         seconds = self.random.uniform(*self.start_seconds)
         self._later(name, seconds, ev.MemberStarted(action.group, member, action.op, error))
 
-    def _stop(self, name: str, action: ev.StopMember) -> None:
+    def _stop(self, name: str, action: ac.StopMember) -> None:
         machine = self.machines[name]
         self.say(name, f"stop {action.group} {action.member}{' at once' if action.urgent else ''}")
         key = (action.group, action.member)
@@ -181,10 +182,10 @@ class Effects:
             self.machines[name].views[set_name] = ended
             self._later(name, 0.005, ev.SetLooked(set_name, ended))
 
-    def _keep_roll(self, name: str, action: ev.StoreRoll) -> None:
+    def _keep_roll(self, name: str, action: ac.StoreRoll) -> None:
         self.machines[name].roll = action
 
-    def _open(self, name: str, action: ev.OpenSet) -> None:
+    def _open(self, name: str, action: ac.OpenSet) -> None:
         machine, known = self.machines[name], action.known
         assert known is not None, "an unbegun set is never opened"
         view = machine.views[action.name]
@@ -223,7 +224,7 @@ class Effects:
     def new_generation_id(self, number: int) -> str:
         return self.random.randbytes(8).hex()
 
-    def _pass(self, name: str, action: ev.Pass) -> None:
+    def _pass(self, name: str, action: ac.Pass) -> None:
         """A run from the writer: the taker's copy becomes what the writer's is."""
         machine, taker = self.machines[name], self.machines[action.to]
         boot = taker.boot_count

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import HoldState
 from tests.simulation.machine import Machine
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.chaos import Life
 
 # After one of these something has just begun that a crash or a cut must not break.
-DELICATE = (ev.StartMember, ev.OpenSet, ev.StoreRoll, ev.Give, ev.Pass, ev.StoreHead, ev.Left)
+DELICATE = (ac.StartMember, ac.OpenSet, ac.StoreRoll, ac.Give, ac.Pass, ac.StoreHead, ac.Left)
 USUAL = ("_mend", "_mend", "_power_on", "_power_on", "_restart", "_restart", "_resume", "_resume")
 FAULTS = (
     "_cut_pair", "_cut_one_way", "isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
@@ -268,10 +269,10 @@ class Faults:
 
     # --- blows at the worst moment ------------------------------------------------------------------
 
-    def _moment(self, name: str, action: ev.Action) -> None:
+    def _moment(self, name: str, action: ac.Action) -> None:
         if self.over:
             return
-        if isinstance(action, ev.StoreRoll) and action.roll.epoch > 1:
+        if isinstance(action, ac.StoreRoll) and action.roll.epoch > 1:
             if self.random.random() < 0.3:
                 self.soon(self.random.uniform(0.0, 0.012), lambda: self.plots.split(name))
         elif isinstance(action, DELICATE) and self.random.random() < self._malice:

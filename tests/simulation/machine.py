@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.messages import GroupKey, Head, HoldState, SetView
 from drcm.cluster.spec import MemberKey, Spec
@@ -34,8 +34,8 @@ class Machine:
     views: dict[str, SetView] = field(default_factory=dict)  # durable
     grants: Beginning | None = None  # /run/drcm/grants: survives the daemon, not the machine
     lost: dict[GroupKey, tuple[str, float]] = field(default_factory=dict)  # words that a power cut took
-    lease: ev.Lease = field(default_factory=lambda: ev.Lease(0.0, 0.0))  # /run/drcm/lease
-    roll: ev.StoreRoll | None = None  # durable
+    lease: ac.Lease = field(default_factory=lambda: ac.Lease(0.0, 0.0))  # /run/drcm/lease
+    roll: ac.StoreRoll | None = None  # durable
     patience: float = 0.0  # durable
     refuses: set[MemberKey] = field(default_factory=set)  # what does not start
     sticks: set[MemberKey] = field(default_factory=set)  # what does not stop, KILL or not

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from drcm.cluster import actions as ac
 from drcm.cluster import care, engine, handover, holding, lease, membership, patience, placement, roll
 from drcm.cluster import events as ev
 from drcm.cluster.handover import Step
@@ -194,7 +195,7 @@ def clock_stands_still_in_suspend() -> Any:
 
 def lease_is_not_kept_outside() -> Any:
     """No deadline is published: a daemon that hangs keeps what it holds."""
-    return patched(care.Care, "lease", lambda self, now: ev.Lease(0.0, 0.0))
+    return patched(care.Care, "lease", lambda self, now: ac.Lease(0.0, 0.0))
 
 
 def own_word_is_enough() -> Any:
@@ -283,7 +284,7 @@ def voter_takes_two_ids_of_one_number() -> Any:
         for name, head in beat.heads.items():
             known = self.heads.get(name)
             if known is None or head.n > known.n or (head.n == known.n and head.id != known.id):
-                self.emit(ev.StoreHead(name, replace(head, started=True)))
+                self.emit(ac.StoreHead(name, replace(head, started=True)))
 
     def stored(self: engine.Engine, event: ev.HeadStored, now: float) -> None:
         self.heads[event.name] = event.head

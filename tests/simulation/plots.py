@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Plots:
             self.faults.soon(self.random.uniform(0.0, 0.03), lambda: self.faults.isolate(name))
             self.faults.soon(self.random.uniform(1.0, 3.0), lambda: self._back(writer))
 
-        self._once(lambda action: isinstance(action, ev.OpenSet), strike)
+        self._once(lambda action: isinstance(action, ac.OpenSet), strike)
 
     def ghost(self) -> None:
         """The holder is back, alone, and hears again what was said to it before it died (replays)."""
@@ -140,13 +141,13 @@ class Plots:
         def strike(name: str) -> None:
             self.faults.soon(self.random.uniform(0.0, 0.009), lambda: self.split(name))
 
-        self._once(lambda action: isinstance(action, ev.StoreRoll) and action.roll.epoch > 1, strike)
+        self._once(lambda action: isinstance(action, ac.StoreRoll) and action.roll.epoch > 1, strike)
 
-    def _once(self, awaited: Callable[[ev.Action], bool], strike: Callable[[str], None]) -> None:
+    def _once(self, awaited: Callable[[ac.Action], bool], strike: Callable[[str], None]) -> None:
         """Strike where the first node does what is awaited, at the moment when it does."""
         witness, waits = self.world.witness, [True]
 
-        def watch(name: str, action: ev.Action) -> None:
+        def watch(name: str, action: ac.Action) -> None:
             witness(name, action)
             if waits and awaited(action) and not self.faults.over:
                 waits.clear()

@@ -6,7 +6,7 @@ first promise that is broken is kept in `broken`, with who backed whom at that m
 
 from __future__ import annotations
 
-from drcm.cluster import events as ev
+from drcm.cluster import actions as ac
 from drcm.cluster.messages import Beat, GroupKey, Head, HoldState
 from tests.simulation.effects import START
 from tests.simulation.machine import Machine
@@ -40,24 +40,24 @@ class Promises:
 
     # --- before an action -----------------------------------------------------------------------
 
-    def _before(self, name: str, action: ev.Action) -> None:
+    def _before(self, name: str, action: ac.Action) -> None:
         if not self.majority or self.broken:
             return
         match action:
-            case ev.StoreRoll(roll) if roll.epoch > 1:  # the first is what cm.cfg said at the first start
+            case ac.StoreRoll(roll) if roll.epoch > 1:  # the first is what cm.cfg said at the first start
                 known = self._rolls.setdefault(roll.epoch, roll.voters)
                 if set(known) != set(roll.voters):
                     self.blame(f"{name}: epoch {roll.epoch} has two rolls, {known} and {roll.voters}")
-            case ev.StartMember():
+            case ac.StartMember():
                 self._starts(name, action)
-            case ev.OpenSet():
+            case ac.OpenSet():
                 self._opens(name, action)
-            case ev.Give(group, set_name, to):
+            case ac.Give(group, set_name, to):
                 self._gives(name, group, f"{set_name} to {to}")
-            case ev.SendBeat(beat):
+            case ac.SendBeat(beat):
                 self._says(name, beat)
 
-    def _starts(self, name: str, start: ev.StartMember) -> None:
+    def _starts(self, name: str, start: ac.StartMember) -> None:
         what = f"{name} starts {start.member} of {start.group}"
         if not self._is_backed(name, start.group):
             self.blame(f"{what} without a majority: {self._words(start.group)}")
@@ -136,7 +136,7 @@ class Promises:
         if head.started:
             self._noted.setdefault(head.id, set()).add(name)
 
-    def _opens(self, name: str, action: ev.OpenSet) -> None:
+    def _opens(self, name: str, action: ac.OpenSet) -> None:
         """A generation that was given to this node begins exactly where its copy ends."""
         known, view = action.known, self.world.machines[name].views.get(action.name)
         if known is None or view is None or known.writer != name or known.started or action.accept_loss:

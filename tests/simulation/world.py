@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.messages import Head
@@ -45,12 +46,12 @@ class World(Effects):
         self.pass_seconds = 0.5
         self.log: list[str] = []
         self.recorded: deque[tuple[float, str, ev.Event]] = deque(maxlen=RECORDED)  # by who listens in
-        self.problems: list[tuple[float, str, ev.Problem]] = []
+        self.problems: list[tuple[float, str, ac.Problem]] = []
         self.engine_class: type[Engine] = Engine
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self.watch: Callable[[World], None] = lambda world: None  # after every event
-        self.witness: Callable[[str, ev.Action], None] = lambda name, action: None  # before every action
+        self.witness: Callable[[str, ac.Action], None] = lambda name, action: None  # before every action
         self.made: Callable[[str, Head, bool], None] = lambda name, head, lossy: (
             None
         )  # a generation, by --accept-loss?
@@ -89,7 +90,7 @@ class World(Effects):
     def power_cut(self, name: str) -> None:
         machine = self.machines[name]
         machine.lost |= machine.words()
-        machine.engine, machine.grants, machine.lease = None, None, ev.Lease(0.0, 0.0)
+        machine.engine, machine.grants, machine.lease = None, None, ac.Lease(0.0, 0.0)
         machine.running.clear()
         machine.boot_count += 1
         machine.power_count += 1
@@ -187,7 +188,7 @@ class World(Effects):
 
     # --- the keeper -----------------------------------------------------------------------------
 
-    def _new_lease(self, name: str, lease: ev.Lease) -> None:
+    def _new_lease(self, name: str, lease: ac.Lease) -> None:
         machine = self.machines[name]
         if lease == machine.lease:
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from small_cluster import IP_GROUP, beat_of, boot_of, spec_of
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.engine import Beginning, Engine
 from drcm.cluster.messages import Echo
@@ -20,7 +21,7 @@ class Node:
         spec = spec_of("a", voters, **{"groups": (IP_GROUP,), **changes})
         self.engine = Engine(spec, boot_of("a"), self.now, Beginning(machine_booted=False))
         self.numbers = 0
-        self.seen: list[ev.Action] = []
+        self.seen: list[ac.Action] = []
         self.feed(ev.Tick())
 
     def feed(self, event: ev.Event) -> None:
@@ -44,10 +45,10 @@ class Node:
             each()
             self.feed(ev.Tick())
 
-    def saw(self, kind: type[ev.Action]) -> list[Any]:
+    def saw(self, kind: type[ac.Action]) -> list[Any]:
         found = [action for action in self.seen if isinstance(action, kind)]
         self.seen = [action for action in self.seen if not isinstance(action, kind)]
         return found
 
     def problems(self, about: str) -> list[tuple[str, bool]]:
-        return [(p.key, p.over) for p in self.saw(ev.Problem) if p.key.startswith(about)]
+        return [(p.key, p.over) for p in self.saw(ac.Problem) if p.key.startswith(about)]

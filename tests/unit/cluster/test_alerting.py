@@ -11,8 +11,8 @@ import pytest
 
 from drcm.alerts.alert import SEVERITIES, Severity, is_lasting
 from drcm.cluster import alerting as module
+from drcm.cluster.actions import Problem
 from drcm.cluster.alerting import EVENTS, SUBJECTS, Alerting, arguments
-from drcm.cluster.events import Problem
 from drcm.cluster.programs import Programs
 from drcm.history import History
 from drcm.paths import Paths

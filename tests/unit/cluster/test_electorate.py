@@ -8,6 +8,7 @@ import pytest
 from one_node import Node
 from small_cluster import DEAD, KEY
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.messages import HoldState, Proposal, Roll
 from drcm.cluster.roll import ROLL
@@ -17,7 +18,7 @@ OURS, THEIRS = ("a", "b", "c"), ("a", "b", "c", "d")
 
 def stored(node: Node) -> list[tuple[int, tuple[str, ...]]]:
     """What the node is about to make durable; it is at once."""
-    found = node.saw(ev.StoreRoll)
+    found = node.saw(ac.StoreRoll)
     for action in found:
         node.feed(ev.RollStored(action.roll, action.accepted))
     return [(action.roll.epoch, action.roll.voters) for action in found if action.accepted is None]
@@ -63,7 +64,7 @@ def change(node: Node) -> list[Proposal]:
     said = {"epoch": spec.epoch, "voters": spec.voters, "claims": {ROLL: HoldState.RUNNING}}
     node.hear("b", **said)  # first it is given the word
     node.hear("b", **said, proposal=Proposal(1, Roll(spec.epoch + 1, ("a", "b"))))
-    accepted = [action.accepted for action in node.saw(ev.StoreRoll) if action.accepted]
+    accepted = [action.accepted for action in node.saw(ac.StoreRoll) if action.accepted]
     for one in accepted:
         node.feed(ev.RollStored(node.engine.electorate.roll, one))
     return accepted

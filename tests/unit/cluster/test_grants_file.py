@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from small_cluster import IP_GROUP, KEY, beat_of, boot_of, spec_of
 
+from drcm.cluster.actions import StartMember, StopMember
 from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning, Engine
-from drcm.cluster.events import MemberStopped, StartMember, StopMember, Tick
+from drcm.cluster.events import MemberStopped, Tick
 from drcm.cluster.grants_file import GrantsFile, grants_file
 from drcm.cluster.handover import Handover
 from drcm.cluster.messages import HoldState

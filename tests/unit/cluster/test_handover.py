@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_cluster import IP_GROUP, SET_GROUP
 
-from drcm.cluster.events import DropIntent, Give, Intend, Pass, Prepare, StepDone
+from drcm.cluster.actions import DropIntent, Give, Intend, Pass, Prepare
+from drcm.cluster.events import StepDone
 from drcm.cluster.handover import LAST_PASS, LONGEST_BACKOFF, QUICK_PASS, Handover, Step, backoff
 from drcm.cluster.messages import Head
 from drcm.cluster.spec import Group

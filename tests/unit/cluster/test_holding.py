@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_cluster import SET_GROUP
 
-from drcm.cluster.events import MemberStarted, MemberStopped, OpenSet, SetOpened, StartMember, StopMember
+from drcm.cluster.actions import OpenSet, StartMember, StopMember
+from drcm.cluster.events import MemberStarted, MemberStopped, SetOpened
 from drcm.cluster.holding import Holding, Ops
 from drcm.cluster.messages import Head, HoldState
 from drcm.cluster.spec import Group

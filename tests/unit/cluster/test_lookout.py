@@ -9,6 +9,7 @@ import pytest
 from one_node import Node
 from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning
@@ -90,9 +91,9 @@ def test_divergence(holds_here: bool, holds_there: bool, marked: bool) -> None:
     said["grants"] = {} if holds_there else {SET_GROUP.key: "a"}
     node.live(0.2, lambda: node.hear("b", **said))
     assert ("set-diverged:data", False) in node.problems("set-diverged")
-    assert node.saw(ev.MarkDiverged) == []
+    assert node.saw(ac.MarkDiverged) == []
     node.live(DEAD + 0.5, lambda: node.hear("b", **said))
-    assert len(node.saw(ev.MarkDiverged)) == (1 if marked else 0)
+    assert len(node.saw(ac.MarkDiverged)) == (1 if marked else 0)
     node.live(1, lambda: node.hear("b", **{**said, "heads": {"data": HEAD}}))
     assert ("set-diverged:data", True) in node.problems("set-diverged")
 
@@ -114,17 +115,17 @@ def test_a_copy_that_is_served_behind_a_started_generation(serves: str, marked: 
         node.engine.care.holdings[SET_GROUP.key].state = HoldState.RUNNING
     node.live(DEAD + 1.0, lambda: node.hear("b", **said))
     assert ("set-diverged:data", False) in node.problems("set-diverged")
-    assert bool(node.saw(ev.MarkDiverged)) is marked
+    assert bool(node.saw(ac.MarkDiverged)) is marked
 
 
 def test_a_silent_machine_is_probed() -> None:
     """HISTORIES E16: from half of T_dead on, once an interval, the addresses that it held."""
     node = Node("ab")
     node.live(1, lambda: node.hear("b", claims={KEY: HoldState.RUNNING}))
-    assert node.saw(ev.ProbeAddresses) == []
+    assert node.saw(ac.ProbeAddresses) == []
     node.live(DEAD / 2 + 0.35)
-    probes = node.saw(ev.ProbeAddresses)
-    assert probes[0] == ev.ProbeAddresses("b", (KEY,))
+    probes = node.saw(ac.ProbeAddresses)
+    assert probes[0] == ac.ProbeAddresses("b", (KEY,))
     assert 2 <= len(probes) <= 5
 
 
@@ -139,10 +140,10 @@ def test_with_a_majority_a_candidate_probes(candidates: tuple[str, ...]) -> None
 
     node.live(1, both)
     node.live(DEAD * 0.7, lambda: node.hear("c"))
-    probes = {ev.ProbeAddresses("b", (KEY,))}
-    assert set(node.saw(ev.ProbeAddresses)) == (probes if "a" in candidates else set())
+    probes = {ac.ProbeAddresses("b", (KEY,))}
+    assert set(node.saw(ac.ProbeAddresses)) == (probes if "a" in candidates else set())
     node.live(DEAD, lambda: node.hear("c", claims={KEY: HoldState.RUNNING}))
-    assert node.saw(ev.ProbeAddresses) == []
+    assert node.saw(ac.ProbeAddresses) == []
 
 
 def test_leaving_lingers() -> None:
@@ -150,9 +151,9 @@ def test_leaving_lingers() -> None:
     node = Node("ab")
     node.feed(ev.Leave())
     node.live(LEAVE_LINGER * 0.1 - 0.2)
-    assert node.saw(ev.Left) == []
+    assert node.saw(ac.Left) == []
     node.live(0.4)
-    assert node.saw(ev.Left)
+    assert node.saw(ac.Left)
     assert node.engine.beat is not None
     assert node.engine.beat.leaving
 
@@ -165,9 +166,9 @@ def test_who_holds_does_not_leave() -> None:
     holding.started = ["ip:web"]
     node.feed(ev.Leave())
     node.live(2)
-    assert node.saw(ev.Left) == []
-    (stop,) = node.saw(ev.StopMember)
+    assert node.saw(ac.Left) == []
+    (stop,) = node.saw(ac.StopMember)
     node.feed(ev.MemberStopped(KEY, "ip:web", stop.op))
     node.live(1)
-    assert node.saw(ev.Left)
+    assert node.saw(ac.Left)
     assert replace(IP_GROUP).key not in node.engine.care.holdings

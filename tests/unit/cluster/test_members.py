@@ -12,6 +12,7 @@ import pytest
 from small_cluster import CONFIG, cluster_of
 
 from drcm import clock
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.agents.address import AddressAgent
 from drcm.cluster.holding import Holding
@@ -37,7 +38,7 @@ class Stage:
         )
         self.cluster = cluster_of(rows)
         self.told: list[ev.Event] = []
-        self.problems: list[ev.Problem] = []
+        self.problems: list[ac.Problem] = []
         self.lease = clock.now() + 3600
         self.held = folder / "held.json"
         self.members = Members(
@@ -50,10 +51,10 @@ class Stage:
         )
 
     def start(self, group: str, member: str, op: int = 1) -> None:
-        self.members.start(ev.StartMember(group, member, op, handed=True))
+        self.members.start(ac.StartMember(group, member, op, handed=True))
 
     def stop(self, group: str, member: str, op: int = 2, urgent: bool = False) -> None:
-        self.members.stop(ev.StopMember(group, member, op, urgent))
+        self.members.stop(ac.StopMember(group, member, op, urgent))
 
     def noted(self) -> list[str]:
         """Of what the keeper knows how to let go of it."""
@@ -146,7 +147,7 @@ def test_a_free_address_is_not_asked_for_twice(
     async def story() -> None:
         stage.members.nobody_answers(IP)
         stage.members.unused_at[IP] -= seconds_ago
-        stage.members.start(ev.StartMember(*WEB, 1, handed=False))
+        stage.members.start(ac.StartMember(*WEB, 1, handed=False))
         agent = stage.members.running[WEB].agent
         assert isinstance(agent, AddressAgent)
         assert agent.known_free is not asks
@@ -159,7 +160,7 @@ def test_a_stop_overtakes_a_start(stage: Stage, lan: Any) -> None:
     """It ends the start that is under way (here: an address being asked for), and leaves nothing."""
 
     async def story() -> None:
-        stage.members.start(ev.StartMember(*WEB, 1, handed=False))
+        stage.members.start(ac.StartMember(*WEB, 1, handed=False))
         await asyncio.sleep(0.01)
         stage.stop(*WEB)
         assert await stage.tells(ev.MemberStopped) == ev.MemberStopped(*WEB, 2)
@@ -376,7 +377,7 @@ def test_a_watch_that_warns_raises_an_alert_until_it_is_over(tmp_path: Path, lan
 
     stage.run(story)
     key = "resource-warning:a/service:box:service:box"
-    assert stage.problems[0] == ev.Problem(key, "service:box: no room")
+    assert stage.problems[0] == ac.Problem(key, "service:box: no room")
     assert (stage.problems[1].key, stage.problems[1].over) == (key, True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_cluster import DEAD, IP_GROUP, KEY, SET_GROUP, beat_of, boot_of, spec_of
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.adopting import adopt
 from drcm.cluster.engine import Beginning, Engine
@@ -26,7 +27,7 @@ class Holder:
 
     def __init__(self, group: Group, me: str = "b", voters: str = "ab", **changes: Any) -> None:
         self.now, self.group, self.me, self.numbers = 100.0, group, me, 0
-        self.seen: list[ev.Action] = []
+        self.seen: list[ac.Action] = []
         spec = spec_of(me, voters, groups=(group,), **changes)
         self.engine = Engine(spec, boot_of(me), self.now, Beginning(machine_booted=False))
         if group.sets:
@@ -56,7 +57,7 @@ class Holder:
             self.feed(ev.BeatHeard(beat_of(sender, self.numbers, echo=echo, **values)))
             self.feed(ev.Tick())
 
-    def saw(self, kind: type[ev.Action]) -> list[Any]:
+    def saw(self, kind: type[ac.Action]) -> list[Any]:
         found = [action for action in self.seen if isinstance(action, kind)]
         self.seen = [action for action in self.seen if not isinstance(action, kind)]
         return found
@@ -75,8 +76,8 @@ def test_home_is_given_time_to_settle(group: Group) -> None:
     assert "has been back for less" in backup.engine.care.reasons[group.key]
     backup.live(0.6)
     assert backup.moving
-    assert bool(backup.saw(ev.Pass)) is bool(group.sets)
-    assert bool(backup.saw(ev.StopMember)) is not bool(group.sets)  # what has no files just stops
+    assert bool(backup.saw(ac.Pass)) is bool(group.sets)
+    assert bool(backup.saw(ac.StopMember)) is not bool(group.sets)  # what has no files just stops
 
 
 @pytest.mark.parametrize(
@@ -100,13 +101,13 @@ def test_a_failed_attempt_is_tried_again_later() -> None:
     backup = Holder(SET_GROUP)
     backup.live(SETTLED + 0.4)
     for wait in (5.0, 10.0):
-        (bulk,) = backup.saw(ev.Pass)
+        (bulk,) = backup.saw(ac.Pass)
         backup.feed(ev.StepDone(SET_GROUP.key, bulk.op, "no route"))
-        (drop,) = backup.saw(ev.DropIntent)
+        (drop,) = backup.saw(ac.DropIntent)
         backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
         backup.live(1.0)
         assert (backup.moving, backup.holding.state) == (False, HoldState.RUNNING)
-        assert backup.saw(ev.StopMember) == []
+        assert backup.saw(ac.StopMember) == []
         backup.live(wait - 2.0)
         assert not backup.moving
         backup.live(1.5)
@@ -143,8 +144,8 @@ def test_leaving(group: Group, said: dict[str, Any], handed: bool) -> None:
     backup.live(SETTLED + 0.4, **said)
     backup.feed(ev.Leave())
     assert backup.moving is handed
-    assert bool(backup.saw(ev.Pass)) is handed
-    assert bool(backup.saw(ev.StopMember)) is not handed
+    assert bool(backup.saw(ac.Pass)) is handed
+    assert bool(backup.saw(ac.StopMember)) is not handed
 
 
 def test_leave_sync_bounds_the_hand_over() -> None:
@@ -152,15 +153,15 @@ def test_leave_sync_bounds_the_hand_over() -> None:
     backup = Holder(SET_GROUP, failback=False, leave_sync=3.0)
     backup.live(SETTLED + 0.4)
     backup.feed(ev.Leave())
-    (bulk,) = backup.saw(ev.Pass)
+    (bulk,) = backup.saw(ac.Pass)
     backup.live(3.3)
-    (drop,) = backup.saw(ev.DropIntent)
+    (drop,) = backup.saw(ac.DropIntent)
     backup.feed(ev.StepDone(SET_GROUP.key, bulk.op))  # too late: it counts for nothing
     backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
     backup.live(0.2)
-    assert any(p.key == f"unsent:{SET_GROUP.key}" and not p.over for p in backup.saw(ev.Problem))
+    assert any(p.key == f"unsent:{SET_GROUP.key}" and not p.over for p in backup.saw(ac.Problem))
     assert backup.holding.state is HoldState.STOPPING
-    assert backup.saw(ev.StopMember)
+    assert backup.saw(ac.StopMember)
 
 
 # -- an operator's orders --------------------------------------------------------------------------
@@ -207,9 +208,9 @@ def test_an_operators_move_is_held_until_it_is_over() -> None:
     assert "drcm-sync --failback brings it home" in backup.engine.care.reasons[SET_GROUP.key]
     backup.feed(ev.Move(SET_GROUP.key, "a"))
     assert backup.moving
-    (bulk,) = backup.saw(ev.Pass)
+    (bulk,) = backup.saw(ac.Pass)
     backup.feed(ev.StepDone(SET_GROUP.key, bulk.op, "no route"))
-    (drop,) = backup.saw(ev.DropIntent)
+    (drop,) = backup.saw(ac.DropIntent)
     backup.feed(ev.StepDone(SET_GROUP.key, drop.op))
     journey = backup.engine.care.moving.journeys[SET_GROUP.key].told()
     assert (journey["state"], journey["error"]) == ("failed", "no route")
@@ -230,7 +231,7 @@ def ordered_away(voters: str = "abc") -> Holder:
 
 
 def let_go(home: Holder) -> None:
-    while stops := home.saw(ev.StopMember):
+    while stops := home.saw(ac.StopMember):
         home.feed(ev.MemberStopped(KEY, "ip:web", stops[-1].op))
     assert KEY not in home.engine.care.holdings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from one_node import Node
 from small_cluster import KEY
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster.lease import Ledger
 from drcm.cluster.messages import HoldState
@@ -65,10 +66,10 @@ def test_nobody_waits_for_what_a_bug_says() -> None:
 def test_the_engine_asks_for_it_and_then_gives_its_word() -> None:
     """The claim of a node whose cm.cfg says a longer T_dead."""
     node = Node("abc")
-    for action in node.saw(ev.StorePatience):
+    for action in node.saw(ac.StorePatience):
         node.feed(ev.PatienceStored(action.seconds))
     node.hear("b", dead_seconds=4.0, claims={KEY: HoldState.RUNNING})
-    (store,) = node.saw(ev.StorePatience)
+    (store,) = node.saw(ac.StorePatience)
     assert store.seconds == 4.0
     assert node.engine.ledger.holder(KEY, node.now) is None
     node.feed(ev.PatienceStored(4.0))

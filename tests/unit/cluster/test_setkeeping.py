@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from small_cluster import CONFIG, cluster_of
 
+from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster import setruns
 from drcm.cluster.messages import Head
@@ -41,7 +42,7 @@ class Desk:
         self.cluster = cluster_of(CONFIG + SYNC.format(root=self.root))
         self.sync_set = self.cluster.set("data")
         self.told: list[ev.Event] = []
-        self.problems: list[ev.Problem] = []
+        self.problems: list[ac.Problem] = []
         self.due: list[str] = []
         self.install("echo '{}'")
 
@@ -122,11 +123,11 @@ def test_open_and_start(desk: Desk) -> None:
 
     async def story(keeping: SetKeeping) -> None:
         desk.told.clear()
-        keeping.open(ev.OpenSet(GROUP, "data", 7, None))
+        keeping.open(ac.OpenSet(GROUP, "data", 7, None))
         opened = await desk.tells(ev.SetOpened)
         assert (opened.group, opened.name, opened.op) == (GROUP, "data", 7)
         assert desk.heads["data"]["id"] == opened.head.id
-        keeping.start_set(ev.StartMember(GROUP, "set:data", 8))
+        keeping.start_set(ac.StartMember(GROUP, "set:data", 8))
         assert await desk.tells(ev.MemberStarted) == ev.MemberStarted(GROUP, "set:data", 8)
         assert desk.heads["data"]["started"]
 
@@ -138,7 +139,7 @@ def test_a_copy_that_may_not_be_promoted(desk: Desk, tmp_path: Path) -> None:
     other = Desk(tmp_path / "b", "b")
 
     async def story(keeping: SetKeeping) -> None:
-        keeping.open(ev.OpenSet(GROUP, "data", 7, None))
+        keeping.open(ac.OpenSet(GROUP, "data", 7, None))
         event = await other.tells(ev.MemberStarted)
         assert (event.member, event.op) == ("set:data", 7)
         assert "not begun" in event.error
@@ -153,17 +154,17 @@ def test_a_disk_that_takes_nothing(desk: Desk, what: str) -> None:
 
     async def story(keeping: SetKeeping) -> None:
         if what == "give":
-            keeping.step(ev.Intend(GROUP, "data", "b", 1))
+            keeping.step(ac.Intend(GROUP, "data", "b", 1))
             await desk.tells(ev.StepDone)
             desk.told.clear()
         desk.paths.heads.unlink(missing_ok=True)
         desk.paths.heads.mkdir()  # what heads.json is to be renamed to
         if what == "open":
-            keeping.open(ev.OpenSet(GROUP, "data", 7, None))
+            keeping.open(ac.OpenSet(GROUP, "data", 7, None))
         elif what == "start":
-            keeping.start_set(ev.StartMember(GROUP, "set:data", 7))
+            keeping.start_set(ac.StartMember(GROUP, "set:data", 7))
         else:
-            keeping.step(ev.Give(GROUP, "data", "b", 7))
+            keeping.step(ac.Give(GROUP, "data", "b", 7))
             await desk.until(lambda: custody.look(desk.paths, desk.sync_set, "a").head.n == 2)  # type: ignore[union-attr]
             await asyncio.sleep(0.1)
             assert not [e for e in desk.told if isinstance(e, ev.StepDone)]  # row 4: it stands, no way back
@@ -183,7 +184,7 @@ def test_heads_of_others_are_stored(desk: Desk) -> None:
 
     async def story(keeping: SetKeeping) -> None:
         desk.told.clear()
-        keeping.store_head(ev.StoreHead("other", head))
+        keeping.store_head(ac.StoreHead("other", head))
         assert await desk.tells(ev.HeadStored) == ev.HeadStored("other", head)
         assert Head(**desk.heads["other"]) == head
 
@@ -198,7 +199,7 @@ def test_a_newer_writer_is_heard_in_the_record(desk: Desk) -> None:
 
     async def story(keeping: SetKeeping) -> None:
         desk.told.clear()
-        keeping.store_head(ev.StoreHead("data", head))
+        keeping.store_head(ac.StoreHead("data", head))
         assert (await desk.tells(ev.HeadStored)).head == head
         assert not custody.look(desk.paths, desk.sync_set, "a").writer
         assert not (await desk.tells(ev.SetLooked)).view.writer
@@ -211,9 +212,9 @@ def test_the_steps_of_a_gift(desk: Desk) -> None:
     give_all_to_b(desk)
 
     async def story(keeping: SetKeeping) -> None:
-        steps: list[ev.Intend | ev.DropIntent | ev.Give] = [
-            ev.Intend(GROUP, "data", "b", 1), ev.DropIntent(GROUP, "data", 2),
-            ev.Intend(GROUP, "data", "b", 3), ev.Give(GROUP, "data", "b", 4),
+        steps: list[ac.Intend | ac.DropIntent | ac.Give] = [
+            ac.Intend(GROUP, "data", "b", 1), ac.DropIntent(GROUP, "data", 2),
+            ac.Intend(GROUP, "data", "b", 3), ac.Give(GROUP, "data", "b", 4),
         ]  # fmt: skip
         for step in steps:
             desk.told.clear()
@@ -222,7 +223,7 @@ def test_the_steps_of_a_gift(desk: Desk) -> None:
             assert (done.op, done.error) == (step.op, "")
             record = records.load(desk.paths.sets, "data")
             assert record is not None
-            assert record.giving == ("b" if isinstance(step, ev.Intend) else "")
+            assert record.giving == ("b" if isinstance(step, ac.Intend) else "")
         assert (done.head.n, done.head.writer) == (2, "b")
         assert Head(**desk.heads["data"]) == done.head
 
@@ -233,7 +234,7 @@ def test_a_gift_without_a_whole_copy_is_refused(desk: Desk) -> None:
     """Nothing is given to a node that has not all of it."""
 
     async def story(keeping: SetKeeping) -> None:
-        keeping.step(ev.Give(GROUP, "data", "b", 4))
+        keeping.step(ac.Give(GROUP, "data", "b", 4))
         done = await desk.tells(ev.StepDone)
         assert "can't be given to b" in done.error
         assert custody.look(desk.paths, desk.sync_set, "a").writer
@@ -256,7 +257,7 @@ def test_a_pass(desk: Desk, script: str, last: bool, error: str) -> None:
     desk.install(script)
 
     async def story(keeping: SetKeeping) -> None:
-        keeping.run_pass(ev.Pass(GROUP, "data", "b", 9, last=last))
+        keeping.run_pass(ac.Pass(GROUP, "data", "b", 9, last=last))
         done = await desk.tells(ev.StepDone)
         assert (done.op, bool(done.error)) == (9, bool(error))
         assert error in done.error
@@ -272,7 +273,7 @@ def test_a_pass_waits_for_a_run_by_hand(desk: Desk) -> None:
     desk.install(f"[ $(wc -l < {desk.folder}/calls) -ge 3 ] || exit {EXIT_LOCKED}")
 
     async def story(keeping: SetKeeping) -> None:
-        keeping.run_pass(ev.Pass(GROUP, "data", "b", 9, last=True))
+        keeping.run_pass(ac.Pass(GROUP, "data", "b", 9, last=True))
         assert (await desk.tells(ev.StepDone)).error == ""
 
     desk.run(story)
@@ -294,9 +295,9 @@ def test_what_can_not_be_started_is_answered(desk: Desk, what: str, monkeypatch:
     async def story(keeping: SetKeeping) -> None:
         for operation, begin in enumerate(
             (
-                lambda: keeping.run_pass(ev.Pass(GROUP, "data", "b", 0, last=False)),
-                lambda: keeping.prepare(ev.Prepare(GROUP, "data", "b", 1)),
-                lambda: keeping.run_pass(ev.Pass(GROUP, "data", "b", 2, last=True)),
+                lambda: keeping.run_pass(ac.Pass(GROUP, "data", "b", 0, last=False)),
+                lambda: keeping.prepare(ac.Prepare(GROUP, "data", "b", 1)),
+                lambda: keeping.run_pass(ac.Pass(GROUP, "data", "b", 2, last=True)),
             )
         ):
             desk.told.clear()
@@ -323,7 +324,7 @@ def test_scheduled_runs_do_not_pile_up(desk: Desk) -> None:
 
     desk.run(story)
     assert desk.calls() == ["data --json -q --target b"]
-    assert desk.problems == [ev.Problem("set-failed:data", "data was synced", over=True)]
+    assert desk.problems == [ac.Problem("set-failed:data", "data was synced", over=True)]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_what_a_failed_run_means(desk: Desk, code: int, key: str | None) -> None
         await asyncio.sleep(0.05)
 
     desk.run(story)
-    assert desk.problems == ([ev.Problem(key, "why")] if key else [])
+    assert desk.problems == ([ac.Problem(key, "why")] if key else [])
 
 
 def test_stopping_the_set_ends_its_runs(desk: Desk) -> None:
@@ -351,7 +352,7 @@ def test_stopping_the_set_ends_its_runs(desk: Desk) -> None:
         keeping.run_scheduled("data", ["b"])
         await desk.until((desk.folder / "pid").exists)
         pid = int((desk.folder / "pid").read_text())
-        keeping.stop_set(ev.StopMember(GROUP, "set:data", 5, urgent=True))
+        keeping.stop_set(ac.StopMember(GROUP, "set:data", 5, urgent=True))
         assert await desk.tells(ev.MemberStopped) == ev.MemberStopped(GROUP, "set:data", 5)
         await desk.until(lambda: not Path(f"/proc/{pid}").exists())
 
@@ -364,11 +365,11 @@ def test_alone_and_diverged(desk: Desk) -> None:
 
     async def story(keeping: SetKeeping) -> None:
         desk.told.clear()
-        keeping.go_alone(ev.GoAlone("data"))
+        keeping.go_alone(ac.GoAlone("data"))
         assert (await desk.tells(ev.HeadStored)).head.n == 2
         assert custody.look(desk.paths, desk.sync_set, "a").sole
         desk.told.clear()
-        keeping.mark_diverged(ev.MarkDiverged("data", "DIVERGED from b"))
+        keeping.mark_diverged(ac.MarkDiverged("data", "DIVERGED from b"))
         assert "DIVERGED from b" in (await desk.tells(ev.SetLooked)).view.problem
         assert "DIVERGED" in custody.look(desk.paths, desk.sync_set, "a").problem
 
