@@ -144,7 +144,10 @@ def disagreement(cluster: Cluster) -> str:
     incomplete = [one["node"] for one in said[writers[0]]["targets"] if not one["complete"]]
     if incomplete:
         return f"{incomplete} not complete"
-    return _differing(cluster, cluster.node(writers[0]))
+    try:
+        return _differing(cluster, cluster.node(writers[0]))
+    except FileNotFoundError as error:  # a run is under way
+        return f"{error.filename!r} went while it was looked at"
 
 
 def _differing(cluster: Cluster, writer: Node) -> str:
