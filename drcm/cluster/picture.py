@@ -53,6 +53,8 @@ def role(engine: Engine, name: str, now: float) -> tuple[str, str]:
     reason = engine.care.reasons.get(group.key, "")
     if newest.writer == engine.spec.me or "WAITING" in reason:
         return "waiting", reason
+    if untaken := engine.care.vacancies.untaken.get(group.key):
+        return "waiting", untaken
     return "replica", f"{newest.writer} writes it, in generation {newest.n}"
 
 

@@ -22,7 +22,7 @@ class Vacancies:
     def __init__(self, care: Care) -> None:
         self.care, self.engine = care, care.engine
         self.unfit: dict[GroupKey, str] = {}  # why this node can't take it
-        self._told: dict[GroupKey, str] = {}  # why it is not taken
+        self.untaken: dict[GroupKey, str] = {}  # why it is not taken, where nobody has had it for T_dead
         self._orphaned: dict[GroupKey, float] = {}
         self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
         self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
@@ -36,7 +36,7 @@ class Vacancies:
             return ""
         if now < engine.ledger.silent_until:
             self._orphaned.pop(group.key, None)
-            self._told.pop(group.key, None)
+            self.untaken.pop(group.key, None)
         else:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
@@ -64,7 +64,7 @@ class Vacancies:
         if runner := situation.runner(group, now):
             self.care.moving.runs_on(group.key, runner, now)
         self.care.mending.seen_elsewhere(group, now)
-        for table in (self.unfit, self._told, self._orphaned, self._waiting):
+        for table in (self.unfit, self.untaken, self._orphaned, self._waiting):
             table.pop(group.key, None)
         self.care.say(group.key, f"{holder} holds it")
 
@@ -78,8 +78,8 @@ class Vacancies:
     def _tell(self, key: GroupKey, why: str, now: float) -> None:
         """Once, when nobody has held it for T_dead."""
         lasting = now - self._orphaned.get(key, now) > self.engine.spec.dead_seconds
-        if lasting and why != self._told.get(key):
-            self._told[key] = why
+        if lasting and why != self.untaken.get(key):
+            self.untaken[key] = why
             self.engine.emit(ac.Note(key, f"not taken: {why}", "warning"))
 
     def _address_answers(self, group: Group, now: float) -> bool:
@@ -103,11 +103,11 @@ class Vacancies:
 
     def taken(self, key: GroupKey) -> None:
         """This node claims it."""
-        self._waiting.pop(key, None)
-        self._orphaned.pop(key, None)
+        for table in (self._waiting, self._orphaned, self.untaken):
+            table.pop(key, None)
 
     def forget_unknown(self, known: set[GroupKey]) -> None:
         """cm.cfg no longer has them."""
-        for table in (self.unfit, self._told, self._orphaned, self._waiting, self._withdrawn):
+        for table in (self.unfit, self.untaken, self._orphaned, self._waiting, self._withdrawn):
             for key in [key for key in table if key not in known]:
                 del table[key]

@@ -101,6 +101,25 @@ def test_waiting(world: World) -> None:
     assert found[0] == "waiting"
 
 
+def test_a_copy_that_is_too_old_waits_where_the_newest_is_lost(world: World) -> None:
+    """a, whose disk was replaced, is alive: b is nobody's replica, and says why it does not take over."""
+    for name in "ab":
+        world.machines[name].heads["data"] = Head(2, "g2", "a", "g1", "7-aa", started=True)
+    world.machines["a"].views["data"] = SetView(2, "g2", "9-cc", writer=True, sole=False, problem="no tree")
+    for name in "ab":
+        world.power_on(name)
+    world.run(20)
+    found = role(world, "b")
+    assert found[0] == "waiting"
+    assert "this copy is behind a whole generation" in found[1]
+    world.machines["a"].views["data"] = SetView(2, "g2", "9-cc", writer=True, sole=False)
+    world.power_cut("a")
+    world.power_on("a")
+    world.run_until(lambda: world.holders(KEY, "ip:web") == ["a"], 30)
+    world.run(1)
+    assert role(world, "b") == ("replica", "a writes it, in generation 2")
+
+
 def test_other_roles(world: World) -> None:
     """No node of the set; not begun; diverged."""
     running(world)
