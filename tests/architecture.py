@@ -24,7 +24,8 @@ PURE = {
     """,
     "drcm.cluster": """
         actions adopting care electorate engine events fencing handover holding journey lease lookout
-        membership mending messages moving orders patience picture placement roll spec stat upkeep vacancy
+        membership mending messages moving orders pace patience picture placement roll spec stat upkeep
+        vacancy
     """,
     "drcm.replication": """
         again gaterequest generation guards kept outcome plan result retention rootstate rsync
@@ -39,7 +40,7 @@ EFFECTS = {
     "drcm.cluster": """
         alerting answers client control daemon fencer grants_file keeper lateness lease_file members
         moveanswers notify pinger programs realtime releasing roll_file scheduler service setkeeping
-        setruns triggers watchdog wire
+        setruns triggers watchdog watchers wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab leftover limits neighbour netlink ocf probing process
@@ -47,10 +48,10 @@ EFFECTS = {
     """,
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
     "drcm.replication": """
-        archive arguments beginning conflicts custody days deciding diary founding gate gatecalls
+        archive arguments beginning conflicts custody days deciding diary fanotify founding gate gatecalls
         gatekept gatereceive hooks job link livedata locks looking manifest mounts movecommand moves
         openssh past pastview places process progress push putback receiving records remote report
-        resolving role roots run sources sshsetup tidying trash undoing
+        resolving role roots run sources sshsetup tidying trash undoing watching
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",
 }

@@ -33,6 +33,7 @@ from drcm.cluster.programs import Programs
 from drcm.cluster.setkeeping import SetKeeping
 from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
+from drcm.cluster.watchers import Watchers
 from drcm.cluster.wire import Wire
 from drcm.config.fence import parse_fence
 from drcm.config.load import require_config
@@ -90,6 +91,7 @@ class Daemon:
             problem=self.alerting.problem,
             due=self._run_if_writer,
         )
+        self.watchers = Watchers(self.programs, self._run_if_writer)
         self._perform_by_type = self._performers()
         self.wire = Wire(self.cluster, self.me, self.keys, lambda beat: self.feed(ev.BeatHeard(beat)))
         self._handle_signals()
@@ -268,17 +270,29 @@ class Daemon:
 
     def _due(self, name: str) -> None:
         """Called in the scheduler's thread."""
-        self._loop.call_soon_threadsafe(self._run_if_writer, name)
+        self._loop.call_soon_threadsafe(self._run_by_clock, name)
+
+    def _run_by_clock(self, name: str) -> None:
+        if not self.watchers.suffice(name, self._heard_of(name)):
+            self._run_if_writer(name)
 
     def _run_if_writer(self, name: str) -> None:
+        giving = any(h.handover for h in self.engine.care.holdings.values() if name in h.group.sets)
+        if self._writes(name) and not giving:
+            targets = self._heard_of(name)
+            run = self.sets.run_scheduled(name, targets)
+            if run is not None:
+                self.watchers.follow(name, targets, run)
+
+    def _writes(self, name: str) -> bool:
         from drcm.cluster.picture import role
 
-        now = clock.now()
-        found, _ = role(self.engine, name, now)
-        giving = any(h.handover for h in self.engine.care.holdings.values() if name in h.group.sets)
-        heard = [peer.name for peer in self.engine.membership.heard(now)]
-        if found == "writer" and not giving:
-            self.sets.run_scheduled(name, [node for node in self.cluster.set(name).nodes if node in heard])
+        return role(self.engine, name, clock.now())[0] == "writer"
+
+    def _heard_of(self, name: str) -> list[str]:
+        """The other nodes of a set that are heard."""
+        heard = {peer.name for peer in self.engine.membership.heard(clock.now())}
+        return [node for node in self.cluster.set(name).nodes if node in heard]
 
     # --- tending, reloading, ending ---------------------------------------------------------------
 
@@ -289,6 +303,9 @@ class Daemon:
             if clock.now() - self.scheduler.last_wakeup < SCHEDULER_STUCK:
                 self.notifier.watchdog()
             lateness = self.sets.runs.lateness.look(self.engine, self.cluster.sets)
+            self.watchers.keep(
+                [s.name for s in self.cluster.sets if s.schedule.watch and self._writes(s.name)]
+            )
             for problem in (*self.wire.complaints(), *lateness):
                 self.alerting.problem(problem)
             await asyncio.sleep(min(1.0, self.notifier.watchdog_interval or 1.0))
@@ -360,6 +377,7 @@ class Daemon:
             self._timer.cancel()
         self._lease_file.write(0.0, 0.0)
         self._lease_file.write_held([])
+        await self.watchers.close()
         await self.sets.close()
         await self.alerting.close(ALERTS_LAST)
         await self.programs.end_all()

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,19 @@ class Programs:
         finally:
             self.children.discard(child)
         return Outcome(child.returncode or 0, _json(out), _last_lines(err))
+
+    async def lines(self, program: str, *arguments: str) -> AsyncIterator[str]:
+        """What a program says, line by line; DrcmError with its complaint where it ends by itself."""
+        child = await self._spawn(program, arguments, asyncio.subprocess.DEVNULL)
+        assert child.stdout is not None
+        try:
+            while line := await child.stdout.readline():
+                yield line.decode(errors="replace").rstrip()
+            _, err = await child.communicate()
+            raise DrcmError(_last_lines(err) or f"{program}: exit {child.returncode}")
+        finally:
+            self.children.discard(child)
+            await self._see_off(child)
 
     async def _spawn(
         self, program: str, arguments: tuple[str, ...], stdin: int

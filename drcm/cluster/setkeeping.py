@@ -61,7 +61,7 @@ class SetKeeping:
         self._due = due
         self._looked: dict[str, custody.Custody] = {}
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._workers = ThreadPoolExecutor(WORKERS, "drcm-set", initializer=raise_thread)
         self._heads: dict[str, Head] = {}
         self._heads_lock = threading.RLock()
@@ -127,12 +127,13 @@ class SetKeeping:
     def run_pass(self, action: ac.Pass) -> None:
         self._spawn(self._pass(action))
 
-    def run_scheduled(self, name: str, targets: list[str]) -> None:
+    def run_scheduled(self, name: str, targets: list[str]) -> asyncio.Task[bool] | None:
         """The set is due, this node writes it, `targets` are heard. What still runs is not started twice."""
         if self.runs.is_running(name):
             self.runs.skip(name, "the last one is still running")
         elif targets:
-            self._spawn(self._scheduled(name, targets))
+            return self._spawn(self._scheduled(name, targets))
+        return None
 
     # --- how ------------------------------------------------------------------------------------
 
@@ -254,9 +255,10 @@ class SetKeeping:
         await self._look_again(self.cluster.set(action.name))
         self.feed(ev.StepDone(action.group, action.op, error, clock.now() - begun))
 
-    async def _scheduled(self, name: str, targets: list[str]) -> None:
-        await self.runs.scheduled(name, targets)
+    async def _scheduled(self, name: str, targets: list[str]) -> bool:
+        good = await self.runs.scheduled(name, targets)
         await self._look_again(self.cluster.set(name))
+        return good
 
     async def _prepare(self, action: ac.Prepare) -> None:
         error = await self.runs.prepare(action.name, action.to)
@@ -348,7 +350,7 @@ class SetKeeping:
         except OSError as error:
             raise DrcmError(f"{error.filename or self.paths.state}: {error.strerror or error}") from error
 
-    def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

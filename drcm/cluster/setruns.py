@@ -58,8 +58,8 @@ class SetRuns:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def scheduled(self, name: str, targets: list[str]) -> None:
-        """A run to `targets`; its end is told to the alerts."""
+    async def scheduled(self, name: str, targets: list[str]) -> bool:
+        """A run to `targets`; its end is told to the alerts. Was it good?"""
         outcome = await self._sync(name, *(word for node in targets for word in ("--target", node)))
         complaint = why_failed(outcome)
         if outcome.code == EXIT_LOCKED:
@@ -71,6 +71,7 @@ class SetRuns:
         elif outcome.code not in (EXIT_LOCKED, ENDED_BY_US):
             log.error("drcm-sync %s ended with %d: %s", name, outcome.code, complaint)
             self._problem(ac.Problem(f"set-failed:{name}", complaint))
+        return outcome.code == EXIT_OK
 
     async def tidy(self, name: str) -> bool:
         """Let go of trash that is past its days; False where that must be tried again soon."""

@@ -51,9 +51,10 @@ def _check_members(sync: SyncSet, nodes: dict[str, Node], draft: Draft, faults: 
 
 
 def _check_watch(sync: SyncSet, draft: Draft, faults: Faults) -> None:
-    """Nothing watches directories yet: whoever relies on it must know how old a copy may be."""
-    if sync.schedule.watch:
-        text = "watch = 1 is not acted on yet: the set is synced every 10 s; write every = 10s, or what suits"
+    """What a hook writes in the set is a change as well, and asks for the next run."""
+    hooks = [key for key in ("pre_sync", "post_sync") if getattr(sync, key)]
+    if sync.schedule.watch and hooks:
+        text = f"watch = 1: what {hooks[0]} writes in the set starts a run after each run; write every = 30s"
         faults.warning(draft.at(sync.line, "watch"), text)
 
 

@@ -225,7 +225,13 @@ SYNC = KeySection(
         Key("copy", v.PATH, "directory copied without ever deleting; repeatable", many=True),
         Key("schedule", v.CRON, "when it is synced, as in a crontab; or every, or watch", ""),
         Key("every", v.seconds(1, 7 * DAY), "period of the syncs, as 30s", ""),
-        Key("watch", v.BOOL, "1 = sync soon after each change; not acted on yet: every 10 s", "", unset="0"),
+        Key(
+            "watch",
+            v.BOOL,
+            "1 = sync within about a second of each change; every 10 s where the file system tells none",
+            "",
+            unset="0",
+        ),
         Key("exclude", v.FILLED, "rsync pattern of what is left out; repeatable", many=True),
         Key(
             "max_delete",

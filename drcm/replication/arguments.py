@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument(
         "--tidy", action="store_true", help="drop trash that is past its days, as the daemon does"
     )
+    task.add_argument("--watch", action="store_true", help="say what changes in the set, until ^C")
     task.add_argument("--reinit", action="store_true", help="join again with empty directories")
     task.add_argument("--failover", action="store_true", help="move what this node holds to a backup")
     task.add_argument("--failback", action="store_true", help="move what this node holds back to its home")
@@ -130,7 +131,8 @@ def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error("the name of a set is missing: drcm-sync NAME")
     if (arguments.origin or arguments.adopt) and not arguments.init:
         parser.error("--from and --adopt need --init")
-    plain = (arguments.init, arguments.promote, arguments.reinit, arguments.conflicts, arguments.tidy)
+    plain = (arguments.init, arguments.promote, arguments.reinit, arguments.conflicts, arguments.tidy,
+             arguments.watch)  # fmt: skip
     if arguments.dry_run and any(plain):
         parser.error(
             "--dry-run shows a run, --resolve, --undo, --failover or --failback; the others make none"

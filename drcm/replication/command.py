@@ -77,6 +77,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _reinit(job, arguments)
     if arguments.tidy:
         return _tidy(job, arguments)
+    if arguments.watch:
+        return _watch(sync_set)
     if arguments.history or arguments.show or arguments.undo or arguments.conflicts:
         return _past(job, arguments)
     return _resolve(job, arguments) if arguments.resolve else _sync(job, arguments)
@@ -204,6 +206,13 @@ def _tidy(job: Job, arguments: argparse.Namespace) -> int:
     held = f", {size(done.size)}" if sync_set.trash_size else ""
     text = f"{name}: {len(done.dropped)} folders of trash dropped, {done.left} are kept{held}"
     return _say(job, text, arguments)
+
+
+def _watch(sync_set: SyncSet) -> int:
+    from drcm.replication.watching import watch
+
+    watch(sync_set.name, sync_set.roots, lambda text: print(text, flush=True))
+    return EXIT_OK
 
 
 # -- what was ---------------------------------------------------------------------------------------

@@ -346,8 +346,8 @@ CASES = {
     ),
     "a watched set": (
         "schedule = */5 * * * *",
-        "watch = 1 #!",
-        "WARNING - watch = 1 is not acted on yet: the set is synced every 10 s",
+        "watch = 1 #!\npre_sync = /usr/local/bin/dump",
+        "WARNING - watch = 1: what pre_sync writes in the set starts a run after each run",
     ),
     "heartbeats over TCP": (
         "witness = 1",
