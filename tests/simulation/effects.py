@@ -85,6 +85,7 @@ class Effects:
                     self._deliver(name, peer, ev.BeatHeard(beat))
             case ac.Lease():
                 self._new_lease(name, action)
+                self._renew(name, action)
             case ac.StartMember(group, member, op):
                 self.say(name, f"start {group} {member}")
                 self._start(name, action)
@@ -125,6 +126,23 @@ class Effects:
                 machine.lease = ac.Lease(0.0, 0.0)
             case _:
                 pass
+
+    def _renew(self, name: str, lease: ac.Lease) -> None:
+        """As `Members.renew`: an address of a group that is still held is put where it was, whoever took it.
+
+        The keeper takes all of them when the first lease ends, if it is quicker than the daemon.
+        """
+        machine = self.machines[name]
+        assert machine.engine is not None
+        holdings = machine.engine.care.holdings
+        for group, member in list(machine.taken):
+            holding = holdings.get(group)
+            if holding is None or holding.is_going_down or member not in holding.started:
+                machine.taken.discard((group, member))
+            elif group in lease.groups and lease.addresses > machine.clock(self.now):
+                machine.taken.discard((group, member))
+                machine.running.add((group, member))
+                self.say(name, f"puts {member} back")
 
     def _answers(self, name: str, probe: ac.ProbeAddresses) -> bool:
         """A machine answers on its addresses whether its daemon runs or not."""

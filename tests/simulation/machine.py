@@ -40,6 +40,7 @@ class Machine:
     refuses: set[MemberKey] = field(default_factory=set)  # what does not start
     sticks: set[MemberKey] = field(default_factory=set)  # what does not stop, KILL or not
     stuck: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # a stop of it has failed
+    taken: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # addresses, by the keeper
     left: bool = False
     powered: bool = False
     alarm: float = NEVER  # when the next tick comes

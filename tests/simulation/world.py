@@ -121,6 +121,7 @@ class World(Effects):
     def _boot(self, name: str, begin: Beginning) -> None:
         machine = self.machines[name]
         machine.boot_count += 1
+        machine.taken.clear()
         machine.left = machine.daemon_paused = False
         machine.started, machine.alarm = self.now, NEVER
         boot = self.random.randbytes(16)
@@ -216,6 +217,7 @@ class World(Effects):
         if told:
             self.say(name, f"keeper releases {', '.join(told)}")
         machine.running -= gone
+        machine.taken |= {(group, m) for group, m in gone if m.startswith("ip:")}
         machine.stuck |= {(group, m) for group, m in machine.running if which(m) and m in machine.sticks}
 
     # --- network ------------------------------------------------------------------------------
