@@ -126,6 +126,10 @@ class Electorate:
 
     def _preside(self, holding: Holding, now: float) -> None:
         """This node holds the roll's group: nobody else proposes."""
+        if self.proposal is not None and self.proposal.roll.epoch <= self.roll.epoch:
+            self.proposal = None  # heard to be decided: its own copy of the last word was late
+            holding.begin_stop(now, "the roll was changed")
+            return
         beats = self.engine.membership.voter_beats(now)
         granting = [b for b in beats if b.grants.get(rolls.ROLL) == self.engine.spec.me and self._is_same(b)]
         if self.proposal is None and len(granting) + 1 >= self.engine.spec.majority:

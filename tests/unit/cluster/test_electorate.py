@@ -81,3 +81,25 @@ def test_a_second_change_waits_for_the_words_of_the_roll_before(words: bool) -> 
     assert bool(change(node)) is not words
     node.live(DEAD + 0.2, lambda: node.hear("c", epoch=2, voters=OURS))
     assert change(node) or not words
+
+
+def test_who_hears_that_its_change_was_decided_goes_on_to_the_next() -> None:
+    """The last word came late to the node that proposed: it must not hold the roll's group for ever."""
+    node = Node("abc", members=("a", "b", "c", "d", "e"))
+    node.feed(ev.PatienceStored(DEAD))
+    stored(node)
+    before: dict[str, Any] = {"epoch": 1, "voters": OURS, "grants": {ROLL: "a"}}
+    node.live(DEAD + 1.0, lambda: node.hear_all("bcde", **before))
+    assert node.engine.electorate.proposal == Proposal(1, Roll(2, THEIRS))
+    after: dict[str, Any] = {"epoch": 2, "voters": THEIRS, "grants": {ROLL: "a"}}
+    for action in node.saw(ac.StoreRoll):
+        node.feed(ev.RollStored(action.roll, action.accepted))
+    node.hear_all("bcde", **after)
+    assert (2, THEIRS) in stored(node)
+
+    def others() -> None:
+        node.hear_all("bcde", **after)
+        stored(node)
+
+    node.live(2 * DEAD, others)
+    assert node.engine.electorate.proposal == Proposal(1, Roll(3, (*THEIRS, "e")))
