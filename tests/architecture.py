@@ -38,9 +38,9 @@ EFFECTS = {
     "drcm": "clock console control history logs paths state",
     "drcm.config": "agentchecks hostchecks load manual ocf report template",
     "drcm.cluster": """
-        alerting answers client control daemon fencer grants_file keeper lateness lease_file members
-        moveanswers notify pinger programs realtime releasing roll_file scheduler service setkeeping
-        setruns triggers watchdog watchers wire
+        alerting answers client control daemon fencer grants_file heads_file keeper lateness
+        lease_file members moveanswers notify performer pinger programs realtime releasing roll_file
+        scheduler service setkeeping setruns triggers watchdog watchers wire
     """,
     "drcm.cluster.agents": """
         address agent application arp catalogue crontab leftover limits neighbour netlink ocf probing process

@@ -13,11 +13,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from drcm import __version__, clock, state
-from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster import roll_file, watchdog
 from drcm.cluster.alerting import Alerting
@@ -29,26 +28,24 @@ from drcm.cluster.lease_file import LeaseFile
 from drcm.cluster.members import Members
 from drcm.cluster.messages import GroupKey
 from drcm.cluster.notify import Notifier
+from drcm.cluster.performer import Performer
 from drcm.cluster.programs import Programs
 from drcm.cluster.setkeeping import SetKeeping
 from drcm.cluster.spec import build_spec
 from drcm.cluster.transport.keys import Keys
 from drcm.cluster.watchers import Watchers
 from drcm.cluster.wire import Wire
-from drcm.config.fence import parse_fence
 from drcm.config.load import require_config
-from drcm.config.model import Address, Cluster, Node
+from drcm.config.model import Cluster, Node
 from drcm.config.thisnode import this_node
-from drcm.errors import ConfigError, DrcmError
+from drcm.errors import ConfigError
 from drcm.paths import Paths
 
 log = logging.getLogger(__name__)
 
 SCHEDULER_STUCK = 30.0  # seconds without a wake-up of its thread: let systemd start all anew
 KEEPER_LOOK = 5.0  # seconds between looks whether the keeper runs
-RENEW_SECONDS = 0.3  # addresses get their kernel lifetime again this often
 ALERTS_LAST = 3.0  # seconds that a leaving daemon waits for its alerts to go out
-LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Daemon:
@@ -59,17 +56,14 @@ class Daemon:
         self.notifier = Notifier()
         self.programs = Programs(paths.config)
         self._grants = grants_file(paths.run)
-        self._lease_file = LeaseFile(paths.run / "lease")
+        self.lease_file = LeaseFile(paths.run / "lease")
         self._begin = self._grants.beginning(clock.now())
         self.engine = Engine(build_spec(cluster, me.name), os.urandom(16), clock.now(), self._begin)
-        self._lease = ac.Lease(0.0, 0.0)
-        self._renewed = 0.0
         self._longest_pass = 0.0  # seconds of processor time
-        self._left = asyncio.Event()
+        self.left = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
         self._timer: asyncio.TimerHandle | None = None
-        self._perform_by_type: dict[type, Callable[[Any], None]] = {}
 
     # --- start --------------------------------------------------------------------------------
 
@@ -80,7 +74,7 @@ class Daemon:
             self.programs, self.paths, bool(self.cluster.alerts.email or self.cluster.alerts.sms)
         )
         self.members = Members(
-            self.cluster, self.me, self.feed, self._lease_file, self._lease_until, self.alerting.problem
+            self.cluster, self.me, self.feed, self.lease_file, self._lease_until, self.alerting.problem
         )
         self.sets = SetKeeping(
             cluster=self.cluster,
@@ -92,13 +86,13 @@ class Daemon:
             due=self._run_if_writer,
         )
         self.watchers = Watchers(self.programs, self._run_if_writer)
-        self._perform_by_type = self._performers()
         self.wire = Wire(self.cluster, self.me, self.keys, lambda beat: self.feed(ev.BeatHeard(beat)))
+        self._performer = Performer(self)
         self._handle_signals()
         await self._begin_holding()
         await self._serve()
         background = [self._loop.create_task(self._tend())]
-        await self._left.wait()
+        await self.left.wait()
         await self._end(background)
         return 0
 
@@ -111,7 +105,7 @@ class Daemon:
         stored = roll_file.load(self.paths.roll)
         patience = state.read_json(self.paths.patience)
         durable = [*filter(None, [stored, patience and ev.PatienceStored(patience)]), *self.sets.load()]
-        self._perform(self.engine.recall(durable, clock.now()))
+        self._performer.perform(self.engine.recall(durable, clock.now()))
         if not self._begin.resumes:
             await self.members.release_strays(self.engine.spec.groups, self.engine.spec.keeps)
         self.feed(ev.Tick())
@@ -162,7 +156,7 @@ class Daemon:
             return
         try:
             self._grants.write(self.engine)  # before the beat: a word that was sent is never forgotten
-            self._perform(actions)
+            self._performer.perform(actions)
         finally:
             self._come_again()
             self._longest_pass = max(self._longest_pass, time.thread_time() - begun)
@@ -174,99 +168,14 @@ class Daemon:
             max(0.0, self.engine.deadline - clock.now()), self.feed, ev.Tick()
         )
 
-    def _perform(self, actions: list[ac.Action]) -> None:
-        for action in actions:
-            self._perform_by_type[type(action)](action)
-
-    def _performers(self) -> dict[type, Callable[[Any], None]]:
-        return {
-            ac.SendBeat: lambda action: self.wire.send(action.beat),
-            ac.StartMember: self._start_member,
-            ac.StopMember: self._stop_member,
-            ac.OpenSet: self.sets.open,
-            ac.StoreHead: self.sets.store_head,
-            ac.GoAlone: self.sets.go_alone,
-            ac.StoreRoll: lambda action: self._aside(self._store_roll(action)),
-            ac.StorePatience: lambda action: self._aside(self._store_patience(action)),
-            ac.MarkDiverged: self.sets.mark_diverged,
-            ac.Pass: self.sets.run_pass,
-            ac.Intend: self.sets.step,
-            ac.Prepare: self.sets.prepare,
-            ac.DropIntent: self.sets.step,
-            ac.Give: self.sets.step,
-            ac.Lease: self._keep_lease,
-            ac.Announce: lambda action: self.members.announce(action.group),
-            ac.ProbeAddresses: self._probe,
-            ac.Fence: self._fence,
-            ac.Note: self._note,
-            ac.Problem: self.alerting.problem,
-            ac.Left: lambda action: self._left.set(),
-        }
-
-    async def _store_roll(self, action: ac.StoreRoll) -> None:
-        await asyncio.to_thread(roll_file.save, self.paths.roll, action)
-        self.feed(ev.RollStored(action.roll, action.accepted))
-
-    async def _store_patience(self, action: ac.StorePatience) -> None:
-        await asyncio.to_thread(state.write_json, self.paths.patience, action.seconds)
-        self.feed(ev.PatienceStored(action.seconds))
-
-    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+    def aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside the main loop's own work."""
         self._background.add(task := self._loop.create_task(work))
         task.add_done_callback(self._background.discard)
-
-    def _start_member(self, action: ac.StartMember) -> None:
-        start = self.sets.start_set if action.member.startswith("set:") else self.members.start
-        start(action)
-
-    def _stop_member(self, action: ac.StopMember) -> None:
-        stop = self.sets.stop_set if action.member.startswith("set:") else self.members.stop
-        stop(action)
-
-    def _keep_lease(self, action: ac.Lease) -> None:
-        self._lease = action
-        self._lease_file.write(action.addresses, action.rest)
-        now = clock.now()
-        if action.groups and now - self._renewed >= RENEW_SECONDS:
-            self._renewed = now
-            self.members.renew(action.groups)
 
     def _lease_until(self, group: GroupKey) -> float:
         holding = self.engine.care.holdings.get(group)
         return holding.lease_until if holding is not None else 0.0
-
-    def _probe(self, action: ac.ProbeAddresses) -> None:
-        groups = [group for group in self.engine.spec.groups if group.key in action.groups]
-        for address in (a for group in groups for a in self.members.addresses(group)):
-            self._aside(self._probe_address(action.node, address))
-
-    async def _probe_address(self, node: str, address: Address) -> None:
-        from drcm.cluster.agents import arp
-
-        try:
-            for interface in address.interfaces:
-                if await arp.answers(address.ip, interface):
-                    self.feed(ev.AddressAnswered(node))
-                    return
-            self.members.nobody_answers(address.ip)
-        except DrcmError as error:
-            log.debug("probing %s: %s", address.ip, error)
-
-    def _fence(self, action: ac.Fence) -> None:
-        self._aside(self._fence_node(action))
-
-    async def _fence_node(self, action: ac.Fence) -> None:
-        from drcm.cluster.fencer import fence
-
-        error = ""
-        try:
-            await fence(parse_fence(self.cluster.node(action.node).fence_command), action.node)
-        except (DrcmError, ValueError, KeyError) as problem:  # the node or its command may just be gone
-            error = str(problem)
-        self.feed(ev.Fenced(action.node, action.op, error))
-
-    def _note(self, action: ac.Note) -> None:
-        log.log(LEVELS[action.level], "%s: %s", action.subject, action.text, extra={"always": True})
 
     def _due(self, name: str) -> None:
         """Called in the scheduler's thread."""
@@ -330,7 +239,7 @@ class Daemon:
             log.info("reload: %s", await self.reload(), extra={"always": True})
             self.notifier.ready()
 
-        self._aside(reload())
+        self.aside(reload())
 
     async def reload(self) -> str:
         """Read cm.cfg again; the old one is kept where the new one has errors. What was done, in words."""
@@ -375,8 +284,8 @@ class Daemon:
         self.wire.close()  # what is heard now would only be given to parts that end
         if self._timer is not None:
             self._timer.cancel()
-        self._lease_file.write(0.0, 0.0)
-        self._lease_file.write_held([])
+        self.lease_file.write(0.0, 0.0)
+        self.lease_file.write_held([])
         await self.watchers.close()
         await self.sets.close()
         await self.alerting.close(ALERTS_LAST)

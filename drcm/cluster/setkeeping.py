@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
 from drcm import clock
 from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
+from drcm.cluster.heads_file import HeadsFile
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.programs import Programs
 from drcm.cluster.realtime import raise_thread
@@ -27,7 +26,7 @@ from drcm.errors import DrcmError
 from drcm.paths import Paths
 from drcm.replication import custody, days
 from drcm.replication.generation import ACCEPT_LOSS, DECIDED, Generation, Position
-from drcm.state import keep_reserve, read_json, write_json
+from drcm.state import keep_reserve
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +62,21 @@ class SetKeeping:
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workers = ThreadPoolExecutor(WORKERS, "drcm-set", initializer=raise_thread)
-        self._heads: dict[str, Head] = {}
-        self._heads_lock = threading.RLock()
+        self._heads = HeadsFile(paths.heads)
 
     # --- at the start -------------------------------------------------------------------------
 
     def load(self) -> list[ev.Event]:
         """What is durable here, read before the loop runs."""
-        stored = read_json(self.paths.heads) or {}
-        self._heads = {name: Head(**head) for name, head in stored.items()}
+        self._heads.load()
         found: list[ev.Event] = []
         for sync_set in self._own_sets():
             look = custody.look(self.paths, sync_set, self.me)
             self._looked[sync_set.name] = look
-            self._note_head(sync_set.name, look)
+            if look.head is not None:
+                self._heads.note(sync_set.name, head_of(look.head, look.chain))
             found.append(ev.SetLooked(sync_set.name, view_of(look)))
-        return [ev.HeadStored(name, head) for name, head in self._heads.items()] + found
+        return [ev.HeadStored(name, head) for name, head in self._heads.heads.items()] + found
 
     def start(self) -> None:
         self._workers.submit(keep_reserve, self.paths.state)
@@ -146,7 +144,7 @@ class SetKeeping:
             new_id = os.urandom(8).hex()
             record = await self._work(opening, self.paths, sync_set, self.me, known, new_id)
             head = head_of(record.head, record.chain)
-            await self._work(self._write_head, action.name, head)
+            await self._work(self._heads.store, action.name, head)
             await self._look(sync_set)
         except DrcmError as error:
             self.feed(ev.MemberStarted(action.group, member, action.op, str(error)))
@@ -187,7 +185,7 @@ class SetKeeping:
 
     async def _store_head(self, name: str, head: Head) -> None:
         try:
-            await self._work(self._write_head, name, head)
+            await self._work(self._heads.store, name, head)
             if (head.started or head.writer == self.me) and any(s.name == name for s in self._own_sets()):
                 await self._work(custody.hear, self.paths, name, generation_of(head))
                 await self._look(self.cluster.set(name))
@@ -198,7 +196,7 @@ class SetKeeping:
 
     async def _store_own(self, name: str, head: Head) -> None:
         """A head that this node's own record already has."""
-        await self._work(self._write_head, name, head)
+        await self._work(self._heads.store, name, head)
         await self._look(self.cluster.set(name))
         self.feed(ev.HeadStored(name, head))
 
@@ -313,32 +311,18 @@ class SetKeeping:
         look = await self._work(custody.look, self.paths, sync_set, self.me)
         former = self._looked.get(sync_set.name)
         self._looked[sync_set.name] = look
-        if self._note_head(sync_set.name, look):
-            await self._work(self._write_heads)
-            self.feed(ev.HeadStored(sync_set.name, self._heads[sync_set.name]))
+        await self._learn(sync_set.name, look)
         if former is not None and former != look:
             await self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign)
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
 
-    def _note_head(self, name: str, look: custody.Custody) -> bool:
+    async def _learn(self, name: str, look: custody.Custody) -> None:
         """The record may be ahead of the list of heads: `drcm-sync --init`, a crash between the two."""
-        known = self._heads.get(name)
-        if look.head is None or (known is not None and known.n >= look.head.n):
-            return False
-        self._heads[name] = head_of(look.head, look.chain)
-        return True
-
-    def _write_head(self, name: str, head: Head) -> None:
-        with self._heads_lock:
-            known = self._heads.get(name)
-            if known is None or head.n >= known.n:
-                self._heads[name] = head
-            self._write_heads()
-
-    def _write_heads(self) -> None:
-        with self._heads_lock:  # two workers would take each other's file away
-            write_json(self.paths.heads, {name: asdict(head) for name, head in self._heads.items()})
+        if look.head is not None:
+            head = head_of(look.head, look.chain)
+            if self._heads.is_news(name, head) and await self._work(self._heads.learn, name, head):
+                self.feed(ev.HeadStored(name, head))
 
     def _own_sets(self) -> list[SyncSet]:
         return [s for s in self.cluster.sets if self.me in s.nodes]

@@ -118,29 +118,32 @@ def _keep(text: str) -> str:
 def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments; what belongs to another option that was not given is a mistake, not ignored."""
     arguments = parser.parse_args()
-    if arguments.promote and not arguments.accept_loss:
-        parser.error(
-            "--promote needs --accept-loss: what a newer copy holds and this node does not is given up. "
-            "Where nothing is lost, drcm-server promotes by itself"
-        )
-    if arguments.accept_loss and not arguments.promote:
-        parser.error("--accept-loss needs --promote")
-    if arguments.yes and not (arguments.promote or arguments.failover or arguments.failback):
-        parser.error("--yes needs --promote, --failover or --failback")
-    if not arguments.name and not (arguments.failover or arguments.failback):
-        parser.error("the name of a set is missing: drcm-sync NAME")
-    if (arguments.origin or arguments.adopt) and not arguments.init:
-        parser.error("--from and --adopt need --init")
-    plain = (arguments.init, arguments.promote, arguments.reinit, arguments.conflicts, arguments.tidy,
-             arguments.watch)  # fmt: skip
-    if arguments.dry_run and any(plain):
-        parser.error(
-            "--dry-run shows a run, --resolve, --undo, --failover or --failback; the others make none"
-        )
-    if arguments.created and not arguments.undo:
-        parser.error("--created needs --undo")
-    if arguments.forget and not arguments.conflicts:
-        parser.error("--forget needs --conflicts")
-    if arguments.wait_go and not arguments.hand_over:
-        parser.error("--wait-go needs --hand-over")
+    for wrong, text in _mistakes(arguments):
+        if wrong:
+            parser.error(text)
     return arguments
+
+
+def _mistakes(given: argparse.Namespace) -> tuple[tuple[object, str], ...]:
+    """What may not be given together, or not alone, and what to say of it."""
+    moves = given.failover or given.failback
+    plain = given.init or given.promote or given.reinit or given.conflicts or given.tidy or given.watch
+    return (
+        (
+            given.promote and not given.accept_loss,
+            "--promote needs --accept-loss: what a newer copy holds and this node does not is given up. "
+            "Where nothing is lost, drcm-server promotes by itself",
+        ),
+        (given.accept_loss and not given.promote, "--accept-loss needs --promote"),
+        (given.yes and not (given.promote or moves), "--yes needs --promote, --failover or --failback"),
+        (not given.name and not moves, "the name of a set is missing: drcm-sync NAME"),
+        ((given.origin or given.adopt) and not given.init, "--from and --adopt need --init"),
+        (
+            given.dry_run and plain,
+            "--dry-run shows a run, --resolve, --undo, --failover or --failback; the others make none",
+        ),
+        (given.watch and given.json, "--watch says one line a change; there is no JSON of it"),
+        (given.created and not given.undo, "--created needs --undo"),
+        (given.forget and not given.conflicts, "--forget needs --conflicts"),
+        (given.wait_go and not given.hand_over, "--wait-go needs --hand-over"),
+    )

@@ -19,7 +19,7 @@ from drcm.cluster import events as ev
 from drcm.cluster import setruns
 from drcm.cluster.messages import Head
 from drcm.cluster.programs import Outcome, Programs
-from drcm.cluster.setkeeping import SetKeeping, generation_of, head_of
+from drcm.cluster.setkeeping import LOOK_SECONDS, SetKeeping, generation_of, head_of
 from drcm.cluster.setruns import why_failed
 from drcm.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK
 from drcm.paths import Paths
@@ -187,6 +187,27 @@ def test_heads_of_others_are_stored(desk: Desk) -> None:
         keeping.store_head(ac.StoreHead("other", head))
         assert await desk.tells(ev.HeadStored) == ev.HeadStored("other", head)
         assert Head(**desk.heads["other"]) == head
+
+    desk.run(story)
+
+
+def test_a_head_that_could_not_be_written_is_tried_again(desk: Desk) -> None:
+    """The record names a newer generation, and the list of heads can't be stored for a while."""
+    mine = records.load(desk.paths.sets, "data")
+    assert mine is not None
+    head = Head(2, "g2", "b", mine.head.id, "7-aa", started=True)
+
+    async def story(keeping: SetKeeping) -> None:
+        keeping.start()
+        desk.paths.heads.unlink(missing_ok=True)
+        desk.paths.heads.mkdir()
+        desk.told.clear()
+        custody.hear(desk.paths, "data", generation_of(head))
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        assert not [event for event in desk.told if isinstance(event, ev.HeadStored)]
+        desk.paths.heads.rmdir()
+        assert (await desk.tells(ev.HeadStored)).head.n == 2
+        assert desk.heads["data"]["n"] == 2
 
     desk.run(story)
 
