@@ -118,6 +118,11 @@ def run_number(run: RunId) -> int:
     return int(run.split("-", 1)[0]) if run else 0
 
 
+def run_tag(run: RunId) -> str:
+    """What a run keeps when it goes on under a later number."""
+    return run.partition("-")[2]
+
+
 def settled(record: Record, position: Position | None) -> Position | None:
     """`position` without the generations of this node that never started: each counts as its origin.
 
@@ -184,6 +189,7 @@ __all__ = [
     "position_from_json",
     "replace",
     "run_number",
+    "run_tag",
     "settled",
     "to_json",
 ]

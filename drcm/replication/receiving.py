@@ -14,7 +14,7 @@ from pathlib import Path
 
 from drcm import state
 from drcm.paths import Paths
-from drcm.replication.generation import Record, Root, RunId
+from drcm.replication.generation import Record, Root, RunId, run_tag
 
 OWN_DIR = ".drcm"
 LISTED = 1000  # names of kept files that go back to the writer
@@ -84,7 +84,7 @@ def manifest_file(kept: Path) -> Path:
 def manifests(root: str, receiving: Receiving) -> list[Path]:
     """Those of all attempts of the run in that root."""
     folder = keep_dir(root, receiving, 1).parent
-    return sorted(folder.glob(f"{receiving.number}-{receiving.run}-*.manifest"))
+    return sorted(folder.glob(f"{_any_attempt(receiving)}.manifest"))
 
 
 def labels(record: Record, receiving: Receiving) -> set[str]:
@@ -92,9 +92,14 @@ def labels(record: Record, receiving: Receiving) -> set[str]:
     return {
         kept.name
         for root in record.roots
-        for kept in keep_dir(root.path, receiving, 1).parent.glob(f"{receiving.number}-{receiving.run}-*")
+        for kept in keep_dir(root.path, receiving, 1).parent.glob(_any_attempt(receiving))
         if kept.is_dir()
     }
+
+
+def _any_attempt(receiving: Receiving) -> str:
+    """The pattern of its folders, under the numbers that it had before it went on, too."""
+    return f"{receiving.number}-*-{run_tag(receiving.run)}-*"
 
 
 def next_attempt(record: Record, receiving: Receiving) -> int:
@@ -121,7 +126,7 @@ def kept_names(record: Record, receiving: Receiving) -> list[str]:
     names: list[str] = []
     for root in record.roots:
         folder = keep_dir(root.path, receiving, 1).parent
-        for kept in sorted(folder.glob(f"{receiving.number}-{receiving.run}-*")):
+        for kept in sorted(folder.glob(_any_attempt(receiving))):
             for name in _files_below(kept):
                 if len(names) == LISTED:
                     return names

@@ -20,6 +20,7 @@ from drcm.replication.generation import (
     RunId,
     replace,
     run_number,
+    run_tag,
     settled,
 )
 from drcm.replication.verdict import Verdict, VerdictKind
@@ -196,14 +197,16 @@ def hear(record: Record, head: Generation) -> Record:
 
 
 def run_for(record: Record, peer: str, tag: str) -> RunId:
-    """The id of the next run to `peer`: a run that was begun and not completed goes on under its id.
+    """The id of the next run to `peer`: a run that was begun and not completed goes on.
 
-    `tag`: 4 random bytes in hex, of a new run. Each peer's runs have numbers of their own (R14).
+    `tag`: 4 random bytes in hex, of a new run. Each peer's runs have numbers of their own (R14), in the
+    order in which they sent: one that goes on after another peer's has newer files than that one, so it
+    keeps its tag and takes a later number.
     """
-    given = record.given.get(peer, Given())
+    given, last = record.given.get(peer, Given()), _last_number(record)
     if given.begun and given.begun != given.complete:
-        return given.begun
-    return f"{_last_number(record) + 1}-{tag}"
+        return given.begun if run_number(given.begun) == last else f"{last + 1}-{run_tag(given.begun)}"
+    return f"{last + 1}-{tag}"
 
 
 def begin_run(record: Record, peer: str, run: RunId) -> Record:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from drcm.replication.generation import Generation, Given, Position, Record, run_number, settled
+from drcm.replication.generation import (
+    Generation,
+    Given,
+    Position,
+    Record,
+    RunId,
+    run_number,
+    run_tag,
+    settled,
+)
 
 
 class VerdictKind(StrEnum):
@@ -155,9 +164,14 @@ def _forgotten(writer: Record, tree: Record, position: Position) -> Position | N
     for one in (position, tree.applying):
         if one is None or one.id != writer.head.id or run_number(one.run) == 0:
             continue
-        if one.run not in (given.begun, given.complete):
+        if not any(_remembers(known, one.run) for known in (given.begun, given.complete)):
             return one
     return None
+
+
+def _remembers(known: RunId, run: RunId) -> bool:
+    """`run` is `known`, or was before that went on under a later number."""
+    return run == known or (run_tag(run) == run_tag(known) and run_number(run) < run_number(known))
 
 
 def _place(writer: Record, tree: Record, position: Position) -> Verdict:

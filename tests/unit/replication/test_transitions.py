@@ -357,6 +357,35 @@ def test_runs() -> None:
         transitions.complete_run(node, "A", "2-dddddddd")
 
 
+def test_a_run_that_goes_on_after_anothers_is_later_than_that_one() -> None:
+    """HISTORIES R14: C's run began before B's, was cut, and brought the newest files when it went on.
+
+    By its first number B, once promoted, would take C for behind, and throw those files away.
+    """
+    world = World.begun()
+    world.push("A", "C")
+    world.push("A", "B")
+    world.work("A")
+    world.push("A", "C", commit=False)
+    world.push("A", "B")
+    world.work("A")
+    world.push("A", "C")
+    assert world.nodes["C"].tree > world.nodes["B"].tree
+    assert world.promote("B", {"C"})
+    world.start("B")
+    assert world.push("B", "C") is VerdictKind.AHEAD
+
+
+def test_a_run_keeps_its_tag_and_takes_a_later_number() -> None:
+    node = started(transitions.promote(BACKUP, G5, "g6"))
+    node = transitions.begin_run(node, "A", "1-aaaaaaaa")
+    node = transitions.begin_run(node, "C", "2-cccccccc")
+    assert transitions.run_for(node, "A", "dddddddd") == "3-aaaaaaaa"
+    assert transitions.run_for(node, "C", "dddddddd") == "2-cccccccc"
+    node = transitions.begin_run(node, "A", "3-aaaaaaaa")
+    assert transitions.complete_run(node, "A", "3-aaaaaaaa").pos == at("g6", "3-aaaaaaaa")
+
+
 def test_a_later_run_elsewhere_is_not_forgotten() -> None:
     """The writer's own position is the highest complete run, whichever peer had it."""
     node = transitions.begin_run(writing(G5), "B", "41-bb")
