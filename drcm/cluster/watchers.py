@@ -66,11 +66,12 @@ class Watchers:
             try:
                 async for line in self._programs.lines("drcm-sync", name, "--watch"):
                     self._heard(name, line)
-            except (DrcmError, OSError) as error:
+            except (DrcmError, OSError, ValueError) as error:  # ValueError: no end to a line
                 if self._told.get(name) != str(error):
                     log.warning("%s is not watched, it is synced every 10 s: %s", name, error)
                 self._told[name] = str(error)
-            self._awake.discard(name)
+            finally:
+                self._awake.discard(name)
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _heard(self, name: str, line: str) -> None:

@@ -87,12 +87,15 @@ class Changes:
                 yield path
 
     def _mark(self, root: str) -> None:
+        """OSError names the root."""
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = os.fstatvfs(descriptor)
         self._roots.setdefault(status.f_fsid.to_bytes(8, "little"), []).append((descriptor, root))
         flags = FAN_MARK_ADD | FAN_MARK_FILESYSTEM
-        _checked(_libc.fanotify_mark(self._fd, flags, MASK, AT_FDCWD, os.fsencode(root)))
-        os.close(_opened(descriptor, _handle_of(root)))  # some file systems tell handles that can't be opened
+        _checked(_libc.fanotify_mark(self._fd, flags, MASK, AT_FDCWD, os.fsencode(root)), root)
+        os.close(
+            _opened(descriptor, _handle_of(root), root)
+        )  # some file systems tell handles that can't be opened
 
     def _path(self, event: Event) -> str:
         """Where it happened; "" where that is none of the roots' business."""
@@ -155,17 +158,17 @@ def _handle_of(path: str) -> bytes:
     _HANDLE.pack_into(buffer, 0, MAX_HANDLE, 0)
     mount_id = ctypes.c_int()
     where = os.fsencode(path)
-    _checked(_libc.name_to_handle_at(AT_FDCWD, where, buffer, ctypes.byref(mount_id), 0))
+    _checked(_libc.name_to_handle_at(AT_FDCWD, where, buffer, ctypes.byref(mount_id), 0), path)
     size, _ = _HANDLE.unpack_from(buffer, 0)
     return buffer.raw[: _HANDLE.size + size]
 
 
-def _opened(mount: int, handle: bytes) -> int:
-    return _checked(_libc.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC))
+def _opened(mount: int, handle: bytes, path: str = "") -> int:
+    return _checked(_libc.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC), path)
 
 
-def _checked(result: int) -> int:
+def _checked(result: int, path: str = "") -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"fanotify: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number), path or None)
     return result

@@ -30,7 +30,7 @@ def watch(name: str, roots: Iterable[str], tell: Callable[[str], None]) -> None:
         changes = Changes(places, ignored=(PRIVATE,))
     except OSError as error:
         cure = "It is synced every 10 s instead; an ordinary local file system can be watched"
-        what = f"{name}: its changes can't be watched ({error.strerror or error})"
+        what = f"{name}: changes in {error.filename or 'it'} can't be watched: {error.strerror or error}"
         raise DrcmError(what, cure, EXIT_UNAVAILABLE) from error
     try:
         tell(f"watching {', '.join(places)}")

@@ -124,7 +124,7 @@ def test_an_overflow_says_that_all_may_have_changed(root: Path, changes: Changes
 
 
 def test_a_file_system_that_tells_nothing_is_refused_with_what_to_expect() -> None:
-    with pytest.raises(DrcmError, match=r"web: its changes can't be watched") as caught:
+    with pytest.raises(DrcmError, match=r"web: changes in /proc can't be watched: Operation") as caught:
         watch("web", ["/proc"], lambda text: None)
     assert caught.value.exit_code == EXIT_UNAVAILABLE
     assert "every 10 s" in caught.value.cure
