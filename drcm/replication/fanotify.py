@@ -93,9 +93,8 @@ class Changes:
         self._roots.setdefault(status.f_fsid.to_bytes(8, "little"), []).append((descriptor, root))
         flags = FAN_MARK_ADD | FAN_MARK_FILESYSTEM
         _checked(_libc.fanotify_mark(self._fd, flags, MASK, AT_FDCWD, os.fsencode(root)), root)
-        os.close(
-            _opened(descriptor, _handle_of(root), root)
-        )  # some file systems tell handles that can't be opened
+        # Some file systems tell handles that can't be opened: nothing would ever be heard of them.
+        os.close(_opened(descriptor, _handle_of(root), root))
 
     def _path(self, event: Event) -> str:
         """Where it happened; "" where that is none of the roots' business."""
