@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SETTLE = 0.2  # seconds after the first change: what changes together goes together
-SHARE = 0.25  # of the time may be runs, where changes never end
-BURST = 5.0  # seconds of runs that may follow each other without a rest, after a quiet time
+SHARE = 0.1  # of the time may be runs, where changes never end: each keeps the old version of a busy file
+BURST = 3.0  # seconds of runs that may follow each other without a rest, after a quiet time
 RETRY = 10.0  # seconds after a run that failed
 FULL = 60.0  # seconds: a run at least so often: a change that nobody told must not stay unseen
 
