@@ -33,7 +33,7 @@ from tests.lab import Node
 from tests.lab import campaign_journal as journal
 from tests.lab.campaign_client import IN_PLACE, JOURNAL, TEMPORARY, digest, read, scan
 from tests.lab.campaign_cluster import Cluster, tree
-from tests.lab.campaign_journal import EMPTY, Pair, Session
+from tests.lab.campaign_journal import EMPTY, Held, Pair, Session
 from tests.lab.campaign_watch import Run, Watch, is_whole
 
 DELETING = re.compile(rb"^\S+ \S+ \[\d+\] \*deleting +\d+ (.+)$", re.MULTILINE)  # its log's lines
@@ -91,12 +91,14 @@ class Audit:
                 found.update({one: f"written by {session.name}" for one, when in times if when > since})
         for run in self.watch.runs:
             if run.target == name and run.after > since:
-                for content in self._sent(run, sessions):
-                    found.setdefault(content, f"given by {run.source} in run {run.run}")
+                for held in self._sent(run, sessions):
+                    story = f"{held.path!r} from {held.since:.3f} to {held.until:.3f}"
+                    when = f"between {run.before:.3f} and {run.after:.3f}"
+                    found.setdefault(held.content, f"({story}) given by {run.source} in run {run.run} {when}")
         found.pop(EMPTY, None)
         return found
 
-    def _sent(self, run: Run, sessions: list[Session]) -> Iterator[str]:
+    def _sent(self, run: Run, sessions: list[Session]) -> Iterator[Held]:
         """What lay under one name during the whole run, as far as a session's journal can tell."""
         for session in sessions:
             if session.node != run.source or session.start > run.before:
@@ -108,7 +110,7 @@ class Audit:
                 continue  # the next session has found what was left, and says so
             for held in session.held:
                 if held.since < run.before and held.until > run.after:
-                    yield held.content
+                    yield held
 
     # -- the promises
 
