@@ -6,16 +6,14 @@ point would turn the guard into a rubber stamp.
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from drcm import state
 from drcm.config.model import SyncSet
 from drcm.errors import GuardError, RoleError
 from drcm.paths import Paths
-from drcm.replication import places, records, roots, transitions
+from drcm.replication import heldback, places, records, roots, transitions
 from drcm.replication.generation import Position, Record, Root, replace
 from drcm.replication.rootstate import PRIVATE, RootState
 
@@ -99,36 +97,8 @@ def keep_partials(paths: Paths, sync_set: SyncSet, node: str) -> tuple[str, ...]
     kept: list[str] = []
     for root in record.roots:
         if roots.inspect(root.path).uuid == root.uuid:
-            kept += _keep_partials(Path(root.path), label)
+            kept += heldback.keep(Path(root.path), label)
     return tuple(kept)
-
-
-def _keep_partials(root: Path, label: str) -> list[str]:
-    """Move each folder/.drcm-partial/* of `root` to conflicts/LABEL/folder/*, and list them durably."""
-    place = root / PRIVATE / "conflicts" / label
-    kept = []
-    for folder, name in _partials(root):
-        target = place / folder / name
-        target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        (root / folder / roots.PARTIAL / name).rename(target)
-        kept.append(os.path.normpath(os.path.join(folder, name)))
-    if kept:
-        listing = place.with_name(f"{label}.list")
-        before = listing.read_bytes() if listing.exists() else b""
-        state.write_bytes(listing, before + b"".join(os.fsencode(name) + b"\n" for name in kept))
-    return kept
-
-
-def _partials(root: Path) -> Iterator[tuple[str, str]]:
-    """(folder, name) of every held-back file. Symlinks are not followed."""
-    for folder, folders, _ in os.walk(root):
-        here = os.path.relpath(folder, root)
-        if here == ".":
-            folders[:] = [name for name in folders if name != PRIVATE]
-        if roots.PARTIAL in folders:
-            folders.remove(roots.PARTIAL)
-            for name in sorted(os.listdir(os.path.join(folder, roots.PARTIAL))):
-                yield here, name
 
 
 def _need_member(sync_set: SyncSet, node: str) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 from drcm import __version__
 from drcm.errors import (
@@ -37,6 +38,7 @@ from drcm.replication.generation import Record, to_json
 from drcm.replication.verdict import STALE_CURE, Verdict, VerdictKind
 
 LOCK_SECONDS = 1.0
+TIGHT, TIGHT_FILES = 4 << 20, 100  # bytes and inodes that should be free beside what a run needs
 NODE_FILE = "node"  # in the state folder: this node's name, where uname -n is not its hostname
 SET_UUID = re.compile(r"[0-9a-fA-F-]{8,64}")
 
@@ -135,13 +137,32 @@ def begin(here: Paths, name: str, request: Request) -> Answer:
         found = verdict.judge(writer, tree)
         if not found.may_write:
             raise _refusal(name, found)
+        if tree.applying is not None and tree.applying.id == writer.head.id:
+            _make_room(tree, request)
         _check_targets(here, tree, request)
         if found.kind is not VerdictKind.AHEAD:  # what such a pass replaces is no trash
             tidying.need_room(here, tree)
         _keep_held_back(here, tree, writer, found)
+        cut = tree.applying is not None
         tree = records.save(here.sets, transitions.receive_begin(tree, writer, run, found))
-        attempt = _note_begin(here, tree, writer, run, found)
+        attempt = _note_begin(here, tree, writer, run, found, cut)
     return {"row": found.row, "kind": str(found.kind), "reason": found.reason, "attempt": attempt}
+
+
+def _make_room(tree: Record, request: Request) -> None:
+    """Where it is tight, what the cut run held back goes: it may never be wanted again, else it is sent anew.
+
+    A large file that filled the disk, and then was removed at the source, would stop the set for good.
+    """
+    from drcm.replication import heldback, roots
+
+    sizes, counts = numbers(request, "sizes"), numbers(request, "counts")
+    for root in tree.roots:
+        found, path = roots.inspect(root.path), root.path
+        tight = found.free < sizes.get(path, 0) * 1.1 + TIGHT
+        few = found.free_files is not None and found.free_files < counts.get(path, 0) + TIGHT_FILES
+        if found.uuid == root.uuid and (tight or few):
+            heldback.drop(Path(path))
 
 
 def _keep_held_back(here: Paths, tree: Record, writer: Record, found: Verdict) -> None:
@@ -155,7 +176,7 @@ def _keep_held_back(here: Paths, tree: Record, writer: Record, found: Verdict) -
         beginning.keep_partials(here, SyncSet(tree.name, tree.node, (), mirror=paths), tree.node)
 
 
-def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verdict) -> int:
+def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verdict, cut: bool) -> int:
     note = receiving.Receiving(
         generation=writer.head.id,
         number=writer.head.n,
@@ -163,6 +184,7 @@ def _note_begin(here: Paths, tree: Record, writer: Record, run: str, found: Verd
         attempt=1,
         ahead=found.kind is VerdictKind.AHEAD,
         deletes=found.kind is not VerdictKind.JOINING,
+        goes_on=cut,
     )
     attempt = receiving.next_attempt(tree, note)
     note = replace(note, attempt=attempt)
@@ -216,11 +238,20 @@ def commit(here: Paths, name: str, request: Request) -> Answer:
         if missing:
             raise RoleError(f"{name}: run {run} is not whole: {', '.join(missing)}", "drcm-sync tries again")
         records.save(here.sets, transitions.receive_commit(tree, run))
+        if note.goes_on:
+            _drop_held_back(tree)
         kept = receiving.kept_names(tree, note) if note.ahead else []
         answer: Answer = {"kept": kept, "metadata": _trim_manifests(tree, note) if note.ahead else 0}
         tidying.note_run(here, tree, receiving.labels(tree, note))
         receiving.clear(here, name)
     return answer
+
+
+def _drop_held_back(tree: Record) -> None:
+    from drcm.replication import heldback
+
+    for root in tree.roots:
+        heldback.drop(Path(root.path))
 
 
 def _trim_manifests(tree: Record, note: receiving.Receiving) -> int:

@@ -31,6 +31,7 @@ class Receiving:
     ahead: bool  # all that is replaced goes to conflicts, which never expire
     deletes: bool
     done: tuple[int, ...] = ()  # indexes of the roots that arrived whole
+    goes_on: bool = False  # after one that was cut: that one may have held files back
 
 
 def read(paths: Paths, name: str) -> Receiving | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,23 @@ def test_found_in_the_middle(pair: tuple[Node, Node]) -> None:
     assert (tree(beta) / "first").read_text() == "two"
     assert record_of(beta).pos == applying
     assert record_of(beta).applying is None
+
+
+def test_what_was_held_back_and_is_gone_at_the_source_leaves_nothing(pair: tuple[Node, Node]) -> None:
+    """rsync keeps whole files of a cut run in .drcm-partial, and a folder that has one is never deleted."""
+    alpha, beta = pair
+    folder = alpha.tree / "deep" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "small").write_text("held back")
+    (alpha.tree / "later").mkdir()  # rsync sends a folder's own files before those of folders in it
+    (alpha.tree / "later" / "large").write_bytes(os.urandom(9 * MIB))
+    assert alpha.sync("testfs", "--override=room").returncode == errors.EXIT_IO
+    assert list(tree(beta).rglob(".drcm-partial/small"))
+    shutil.rmtree(alpha.tree / "deep")
+    shutil.rmtree(alpha.tree / "later")
+    (alpha.tree / "first").write_text("three")
+    good(alpha)
+    assert not list(tree(beta).rglob(".drcm-partial"))
+    good(alpha)
+    assert sorted(os.listdir(tree(beta))) == [".drcm", "first"]
+    assert (tree(beta) / "first").read_text() == "three"
