@@ -49,8 +49,8 @@ EFFECTS = {
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
     "drcm.replication": """
         archive arguments beginning conflicts custody days deciding diary fanotify founding gate
-        gatecalls heldback gatekept gatereceive hooks job link livedata locks looking manifest
-        mounts movecommand moves openssh past pastview places process progress push putback
+        gatecalls hardlinks heldback gatekept gatereceive hooks job link livedata locks looking
+        manifest mounts movecommand moves openssh past pastview places process progress push putback
         receiving records remote report resolving role roots run sources sshsetup tidying trash
         undoing watching
     """,

@@ -51,10 +51,22 @@ def paths_again(ended: Outcome, root: str) -> tuple[str, ...] | None:
         return None
     if ended.kind is Kind.PARTIAL and not ended.failed:
         return None
-    names = tuple(_relative(path, root) for path in ended.failed)
+    return () if ended.undeleted else _few(ended.failed, root)
+
+
+def also(names: tuple[str, ...] | None, more: tuple[str, ...], root: str) -> tuple[str, ...] | None:
+    """What `paths_again` said, and `more` names."""
+    if not more or names == ():
+        return names
+    return _few((*(names or ()), *more), root)
+
+
+def _few(paths: Collection[str], root: str) -> tuple[str, ...]:
+    """Their names, relative to `root`; () where they are too many, or can't be asked for."""
+    names = tuple(_relative(path, root) for path in paths)
     known = names and all(names) and len(names) <= PATHS_MAX
     fits = sum(len(pattern) for name in names for pattern in patterns([name])) <= BYTES_MAX
-    return names if known and fits and not ended.undeleted else ()
+    return names if known and fits else ()
 
 
 def _relative(path: str, root: str) -> str:

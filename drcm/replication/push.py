@@ -16,7 +16,7 @@ from typing import Any
 
 from drcm.clock import now
 from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
-from drcm.replication import again, guards, outcome, plan, process, records, rsync, transitions
+from drcm.replication import again, guards, hardlinks, outcome, plan, process, records, rsync, transitions
 from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -179,18 +179,28 @@ class Push:
     def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
         """One root, and what failed or vanished in it once more; TransferError where it isn't whole then."""
         sent: list[rsync.Item] = []
+        since = hardlinks.moment(root.path)
         ended = self._send_once(seen, root, link, attempt, deletes, sent)
         names = again.paths_again(ended, root.path)
         if names is None and ended.good and self._missed(root, sent):
             names = ()  # moved under way to where it had been looked already: all of it
+        parted = hardlinks.parted(root.path, sent, since)
+        if names is not None or ended.good:
+            names = again.also(names, parted, root.path)
         if names is not None:
+            since, before = hardlinks.moment(root.path), len(sent)
             ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
+            parted = hardlinks.parted(root.path, sent[before:], since)
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
-        missed = self._missed(root, sent) if ended.good else ()
-        if missed:
-            reason = f"planned, still there and not sent: {', '.join(missed[:5])}"
-            raise _failed(self.node, Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, missed))
+        if parted:  # twice: the next run looks again
+            raise self._not_whole(ended, "linked, and changed meanwhile", parted)
+        if missed := self._missed(root, sent) if ended.good else ():
+            raise self._not_whole(ended, "planned, still there and not sent", missed)
+
+    def _not_whole(self, ended: Outcome, why: str, names: tuple[str, ...]) -> TransferError:
+        reason = f"{why}: {', '.join(names[:5])}"
+        return _failed(self.node, Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, names))
 
     def _send_once(
         self,

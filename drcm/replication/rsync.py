@@ -142,6 +142,7 @@ class Item:
     kind: str  # f file, d directory, L symlink, D device, S special
     size: int
     name: str  # relative to the root; a directory without its slash
+    linked: bool = False  # to another name of the same file
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,8 @@ def parse_item(line: bytes) -> Item | None:
     flags, size, name = found[1].decode("ascii", "replace"), int(found[2]), unescape(found[3])
     if flags.startswith("*"):
         return Item(Change.DELETED, "d" if name.endswith("/") else "f", 0, name.rstrip("/"))
-    return Item(_change(flags), flags[1], size if flags[1] == "f" else 0, name.rstrip("/"))
+    size = size if flags[1] == "f" else 0
+    return Item(_change(flags), flags[1], size, name.rstrip("/"), linked=flags[0] == "h")
 
 
 def _change(flags: str) -> Change:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drcm.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_LOCKED, EXIT_UNAVAILABLE
-from drcm.replication.again import LONGEST_PAUSE, PATHS_MAX, TRIES, paths_again, patterns, pause, run_again
+from drcm.replication.again import (
+    LONGEST_PAUSE,
+    PATHS_MAX,
+    TRIES,
+    also,
+    paths_again,
+    patterns,
+    pause,
+    run_again,
+)
 from drcm.replication.outcome import Kind, Outcome, judge
 
 
@@ -98,3 +107,12 @@ def test_real_rsync_sends_just_those(tmp_path: Path) -> None:
     subprocess.run(["rsync", "-a", *words, "--exclude=*", f"{source}/", f"{target}/"], check=True)
     found = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
     assert found == ["a*", "d[1]/deep/x", "dir/in", "old"]
+
+
+def test_names_more_are_asked_for_with_the_others() -> None:
+    """Of all of it nothing more has to be asked for; what can't be asked for makes it all."""
+    assert also(None, (), "/root") is None
+    assert also((), ("a",), "/root") == ()
+    assert also(None, ("a", "b/c"), "/root") == ("a", "b/c")
+    assert also(("x",), ("a",), "/root") == ("x", "a")
+    assert also(("x",), ("odd\nname",), "/root") == ()

@@ -69,6 +69,7 @@ def test_an_ipv6_address_and_a_key_path_with_a_blank() -> None:
         (b"<f.st...... 12 a", Item(Change.CHANGED, "f", 12, "a")),
         (b".f...p..... 12 a", Item(Change.METADATA, "f", 12, "a")),
         (b"cd+++++++++ 4096 sub/", Item(Change.CREATED, "d", 0, "sub")),
+        (b"hf+++++++++ 3 a", Item(Change.CREATED, "f", 3, "a", linked=True)),
         (b"cL+++++++++ 1 link", Item(Change.CREATED, "L", 0, "link")),
         (b"*deleting   0 gone dir/y", Item(Change.DELETED, "f", 0, "gone dir/y")),
         (b"*deleting   0 gonedir/", Item(Change.DELETED, "d", 0, "gonedir")),
