@@ -40,7 +40,8 @@ class Vacancies:
         else:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
-        if (verdict.claim or verdict.waits) and now >= engine.ledger.silent_until:
+        in_use = self._in_use_by(group, now)
+        if (verdict.claim or verdict.waits) and not in_use and now >= engine.ledger.silent_until:
             self._waiting.setdefault(group.key, now)
         else:
             self._waiting.pop(group.key, None)
@@ -55,7 +56,10 @@ class Vacancies:
         if hopeless:
             self.care.say(group.key, hopeless)
             self._tell(group.key, hopeless, now)
-        elif verdict.claim and not self._address_answers(group, now):
+        elif verdict.claim and in_use:
+            self.care.say(group.key, f"{in_use} is not heard, but its addresses answer: no takeover")
+            self._tell(group.key, f"{in_use} is not heard, but its addresses answer: it lives", now)
+        elif verdict.claim:
             return verdict.reason
         return ""
 
@@ -82,15 +86,16 @@ class Vacancies:
             self.untaken[key] = why
             self.engine.emit(ac.Note(key, f"not taken: {why}", "warning"))
 
-    def _address_answers(self, group: Group, now: float) -> bool:
-        """The machine of a silent node still answers on its addresses: it is alive (HISTORIES E16)."""
-        peers, fresh = self.engine.membership.peers, ANSWER_FRESH * self.engine.spec.interval
-        for peer in peers.values():
+    def _in_use_by(self, group: Group, now: float) -> str:
+        """The silent node whose machine still answers on its addresses: it is alive (HISTORIES E16).
+
+        The patience of those who come later begins when it no longer does: nobody can claim before.
+        """
+        fresh = ANSWER_FRESH * self.engine.spec.interval
+        for peer in self.engine.membership.peers.values():
             if peer.name in group.candidates and peer.answered_at and now - peer.answered_at < fresh:
-                self.care.say(group.key, f"{peer.name} is not heard, but its addresses answer: no takeover")
-                self._tell(group.key, f"{peer.name} is not heard, but its addresses answer: it lives", now)
-                return True
-        return False
+                return peer.name
+        return ""
 
     # --- what becomes of it ---------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drcm.cluster.events import Leave
+from drcm.cluster.events import AddressAnswered, Leave
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.spec import Group, Spec
 from drcm.config.model import Quorum
@@ -118,6 +118,22 @@ def test_a_paused_holder_releases_when_it_wakes() -> None:
     world.run(5)
     world.resume("a")
     assert world.holders(SET, "ip:web") == ["b"]
+
+
+def test_an_address_that_still_answers_does_not_use_up_the_first_ones_time() -> None:
+    """A paused machine answers until the kernel drops the address: then the first backup claims."""
+    group = replace(PLAIN, candidates=("a", "b", "c"))
+    world = world_of(group, ("a", "b", "c"))
+    start(world)
+    world.run(5)
+    world.power_cut("a")
+    for _ in range(28):
+        world.run(0.1)
+        for name in ("b", "c"):
+            world.tell(name, AddressAnswered("a"))
+    assert world.holders(IP, "ip:web") == []
+    world.run_until(lambda: world.holders(IP, "ip:web") == ["b"], 0.5)
+    assert "did not claim it" not in "".join(world.log)
 
 
 def test_what_lapsed_in_a_short_pause_is_released() -> None:
