@@ -84,11 +84,10 @@ class Audit:
     def _lived_on(self, name: str, sessions: list[Session]) -> dict[str, str]:
         """Content -> how it came onto this disk, since the disk is there."""
         since = self.emptied.get(name, 0.0)
-        found = {}
+        found: dict[str, str] = {}
         for session in sessions:
             if session.node == name:
-                times = session.written.items()
-                found.update({one: f"written by {session.name}" for one, when in times if when > since})
+                found.update(_written(session, since))
         for run in self.watch.runs:
             if run.target == name and run.after > since:
                 for held in self._sent(run, sessions):
@@ -175,6 +174,14 @@ class Wish:
 
     def how(self, content: str) -> str:
         return "" if content in self._known else " (nobody wrote that)"
+
+
+def _written(session: Session, since: float) -> Iterator[tuple[str, str]]:
+    """(content, by whom, when and as what) of what a session wrote itself."""
+    names = {held.content: held.path for held in reversed(session.held)}
+    for content, when in session.written.items():
+        if when > since:
+            yield content, f"({names[content]!r} at {when:.3f}) written by {session.name}"
 
 
 def sessions_of(node: Node) -> list[Session]:

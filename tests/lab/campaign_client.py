@@ -153,7 +153,7 @@ class Client:
         body = self._body()
         data = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
         content, folder = digest(data), os.path.dirname(path)
-        beside = f"{folder}/{TEMPORARY}{self.count}"
+        beside = f"{folder}/{TEMPORARY}{self.name}-{self.count}"  # never one that a killed client left
 
         def create() -> None:
             os.makedirs(folder, exist_ok=True)
