@@ -116,6 +116,14 @@ class Audit:
     def _nothing_lost(self, disk: Disk, lived: dict[str, str], sessions: list[Session]) -> None:
         gone = lived.keys() - journal.taken(sessions) - disk.all
         self._found(f"lost on {disk.node}", (f"{one[:12]} {lived[one]}" for one in gone))
+        for one in gone:
+            self._tell_all(one)
+
+    def _tell_all(self, content: str) -> None:
+        """What all journals say of a version that is lost goes into the story."""
+        for node in self.cluster.members:
+            for moment, what in journal.lines_about(node.path(JOURNAL), content):
+                self.watch.story.append((moment, f"{node.name}, client", what))
 
     def _last_words(self, kept: set[str], lived: dict[str, dict[str, str]], sessions: list[Session]) -> None:
         there = {content: how for one in lived.values() for content, how in one.items()}
@@ -177,11 +185,10 @@ class Wish:
 
 
 def _written(session: Session, since: float) -> Iterator[tuple[str, str]]:
-    """(content, by whom, when and as what) of what a session wrote itself."""
-    names = {held.content: held.path for held in reversed(session.held)}
+    """(content, by whom and when) of what a session wrote itself."""
     for content, when in session.written.items():
         if when > since:
-            yield content, f"({names[content]!r} at {when:.3f}) written by {session.name}"
+            yield content, f"written by {session.name} at {when:.3f}"
 
 
 def sessions_of(node: Node) -> list[Session]:

@@ -64,6 +64,28 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def lines_about(folder: Path, content: str) -> Iterator[tuple[float, str]]:
+    """(when, what) of all lines of all sessions that name this content, their beginnings and ends, and what
+    became of each try."""
+    for path in sorted(folder.glob("*.jsonl")):
+        tried = False
+        for line in _lines(path):
+            named = content in json.dumps(line)
+            if named or tried or line["e"] in ("open", "rest", "work", "close"):
+                yield line["t"], f"{path.stem}: {_in_short(line, content)}"
+            tried = named and line["e"] == "try"
+
+
+def _in_short(line: dict[str, Any], content: str) -> str:
+    pairs = [
+        f"{key} {path!r}"
+        for key in ("found", "takes", "gives")
+        for path, one in line.get(key, ())
+        if one == content
+    ]
+    return " ".join([line["e"], line.get("op", ""), line.get("why", ""), *pairs])
+
+
 class _Now:
     """The tree as the session knows it while its journal is read."""
 
