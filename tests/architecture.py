@@ -46,7 +46,7 @@ EFFECTS = {
         address agent application arp catalogue crontab leftover limits neighbour netlink ocf probing process
         registry script systemd
     """,
-    "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys tls",
+    "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys stream tls",
     "drcm.replication": """
         archive arguments beginning conflicts custody days deciding diary fanotify founding gate
         gatecalls hardlinks heldback gatekept gatereceive hooks job link livedata locks looking

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from drcm.cluster.transport.endpoint import free_bind
+from drcm.cluster.transport.stream import GRANTED, OPENING
 from drcm.errors import EXIT_UNAVAILABLE, DrcmError
 
 Dispatch = Callable[[dict[str, Any], bool], Awaitable[dict[str, Any]]]
+TakeOver = Callable[[asyncio.StreamReader], Awaitable[None]]
 
 MAX_REQUEST = 64 << 10  # bytes of one line
 READ_SECONDS = 5.0  # for a whole line to come, a handshake, an answer to be taken
@@ -40,12 +42,16 @@ class ControlServer:
         tcp_bind: str = "",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        beats: TakeOver | None = None,
     ) -> None:
-        """Without `ssl_context` only the Unix socket is served. `port` 0 takes a free one."""
+        """Without `ssl_context` only the Unix socket is served. `port` 0 takes a free one.
+
+        `beats` gets a connection over which a peer wants to send its heartbeats.
+        """
         self._dispatch = dispatch
         self._unix_path = unix_path
         self._tcp = (tcp_bind, port)
-        self._context = ssl_context
+        self._context, self._beats = ssl_context, beats
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()  # connections by address; "" = local
@@ -145,6 +151,9 @@ class ControlServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, local: bool
     ) -> None:
         while line := await _read_line(reader):
+            if line == OPENING and self._beats is not None and not local:
+                writer.write(GRANTED)
+                return await self._beats(reader)
             answer = await self._answer(line, local) if line.endswith(b"\n") else TOO_LONG
             writer.write(json.dumps(answer).encode() + b"\n")
             async with asyncio.timeout(READ_SECONDS):

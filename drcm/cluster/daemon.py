@@ -124,7 +124,7 @@ class Daemon:
         bind = self.me.keep_alive_ip if self.cluster.server.bind_to_keep_alive_ip else ""
         answers = Answers(self)
         self.control = ControlServer(
-            answers.dispatch, self.paths.socket, bind, self.cluster.server.tcpport, context
+            answers.dispatch, self.paths.socket, bind, self.cluster.server.tcpport, context, self.wire.take
         )
         await self.control.start()
         self.scheduler = SetScheduler(self._due)

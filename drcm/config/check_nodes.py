@@ -11,6 +11,8 @@ from drcm.config.model import BackupRef, Cluster, FileSystem, Kind, Node, Resour
 from drcm.config.schema import NODE_LISTS, SECTION_OF
 from drcm.config.settings import hint
 
+TCP_DEAD_SECONDS = 2.0
+
 
 def check_nodes(draft: Draft, faults: Faults) -> None:
     """Names and addresses are one node's each; lists name what there is; a witness holds nothing."""
@@ -58,9 +60,13 @@ def _check_keep_alive_ip(node: Node, draft: Draft, faults: Faults) -> None:
 
 
 def _check_transport(node: Node, draft: Draft, faults: Faults) -> None:
-    """Heartbeats over TLS are not built yet: a firewall opened for TCP alone would let none through."""
-    if node.transport == "tcp":
-        text = "transport = tcp is not acted on yet: heartbeats go over UDP; let UDP through, and delete it"
+    """TCP sends what was lost again after 0.2 s, then 0.4, 0.8: all that follows waits for it."""
+    dead = draft.cluster.server.dead_seconds
+    if node.transport == "tcp" and dead < TCP_DEAD_SECONDS:
+        text = (
+            f"transport = tcp with a node dead after {dead:g} s: two lost packets hold TCP up for most of "
+            f"that; raise dead_node_count until it is {TCP_DEAD_SECONDS:g} s, or use udp"
+        )
         faults.warning(draft.at(node.line, "transport"), text)
 
 

@@ -118,7 +118,11 @@ NODE = KeySection(
         Key("keep_alive_ip", v.ADDRESS, "address of the keep alives; never a floating one"),
         Key("node_is_active", v.BOOL, "0 = the node takes no part", "active"),
         Key("witness", v.BOOL, "1 = votes, and holds nothing: the cheap third node of a two-node cluster"),
-        Key("transport", TRANSPORT, "udp; tcp (TLS, across the internet) is not acted on yet"),
+        Key(
+            "transport",
+            TRANSPORT,
+            "how its heartbeats go, both ways: udp; tcp (TLS, to tcpport) where no UDP gets through",
+        ),
         Key(
             "fence_command",
             v.FENCE,

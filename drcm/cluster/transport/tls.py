@@ -20,9 +20,9 @@ def server_context(keys: Keys, make: Make = certificates.make) -> ssl.SSLContext
     return context
 
 
-def client_context(keys: Keys) -> ssl.SSLContext:
+def client_context(keys: Keys, make: Make = certificates.make) -> ssl.SSLContext:
     """For who asks: the daemon must show a leaf of one of `keys`; its name is not looked at."""
-    return _context(ssl.PROTOCOL_TLS_CLIENT, certificates.make(keys))
+    return _context(ssl.PROTOCOL_TLS_CLIENT, make(keys))
 
 
 def _context(protocol: int, made: Certificates) -> ssl.SSLContext:

@@ -349,11 +349,6 @@ CASES = {
         "watch = 1 #!\npre_sync = /usr/local/bin/dump",
         "WARNING - watch = 1: what pre_sync writes in the set starts a run after each run",
     ),
-    "heartbeats over TCP": (
-        "witness = 1",
-        "witness = 1\ntransport = tcp #!",
-        "WARNING - transport = tcp is not acted on yet",
-    ),
     "nobody": ("[CM_ALERTS]\nemail = root", "[CM_ALERTS] #!", "INFO - [CM_ALERTS] names nobody"),
 }
 
@@ -388,6 +383,15 @@ def test_the_last_good_values(good: str, faults_of: Read) -> None:
     text = changed(text, "keep_alive_interval = 0.1", "keep_alive_interval = 0.06")
     text = changed(text, "dead_node_count = 20", "dead_node_count = 5")
     assert faults_of(text) == []
+
+
+def test_tcp_that_is_called_dead_soon_is_told(good: str, faults_of: Read) -> None:
+    """Two lost packets hold a TCP connection up for 0.6 s: no time for a fast profile."""
+    text = changed(good, "witness = 1", "witness = 1\ntransport = tcp #!")
+    assert faults_of(text) == []
+    found = faults_of(changed(text, "dead_node_count = 20", "dead_node_count = 7"))
+    assert len(found) == 1
+    assert found[0].startswith(f"{marked_line(text)}: WARNING - transport = tcp with a node dead after 0.7 s")
 
 
 def test_two_voters_are_told_the_cure(good: str, faults_of: Read) -> None:
