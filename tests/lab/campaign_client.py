@@ -280,6 +280,7 @@ class Client:
         while not self.ended:
             if os.path.exists(REST):
                 self._rest()
+                continue  # it may have been told to end
             with contextlib.suppress(OSError):
                 self.step()
             if self.count % CHECK_EVERY == 0:
