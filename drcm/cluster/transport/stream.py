@@ -119,7 +119,7 @@ class Stream:
         try:
             self._tell("heartbeats go over TCP")
             self._writer = writer
-            await reader.read()  # nothing comes: it returns when the connection has ended
+            await reader.read(1)  # nothing comes: it returns when the connection has ended
         finally:
             self._writer = None
             writer.transport.abort()
@@ -149,7 +149,7 @@ class Stream:
 def _unacknowledged(writer: asyncio.StreamWriter) -> int:
     """Bytes that the kernel holds for the peer. The bound keeps asyncio's own buffer empty, too."""
     size = array.array("i", [0])
-    with contextlib.suppress(OSError):  # it is closed just now
+    with contextlib.suppress(OSError, ValueError):  # it is closed just now
         fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, size)
     return size[0]
 
