@@ -49,9 +49,9 @@ EFFECTS = {
     "drcm.cluster.transport": "assembler beatcodec certificates datagram endpoint keys stream tls",
     "drcm.replication": """
         archive arguments beginning conflicts custody days deciding diary fanotify founding gate
-        gatecalls hardlinks heldback gatekept gatereceive hooks job link livedata locks looking
-        manifest mounts movecommand moves openssh past pastview places process progress push putback
-        receiving records remote report resolving role roots run sources sshsetup tidying trash
+        gatecalls heldback gatekept gatereceive hooks job link livedata locks looking
+        manifest mounts movecommand moves openssh overlooked past pastview places process progress push
+        putback receiving records remote report resolving role roots run sources sshsetup tidying trash
         undoing watching
     """,
     "drcm.alerts": "channels counted dispatcher ledger settings spool",

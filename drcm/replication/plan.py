@@ -71,6 +71,11 @@ def plan_of(items: Iterable[Item]) -> Plan:
     )
 
 
+def names_of(items: Iterable[Item]) -> tuple[str, ...]:
+    """All names that a run is going to create or change."""
+    return tuple(item.name for item in items if item.change in (Change.CREATED, Change.CHANGED))
+
+
 def may_delete(mode: str, kind: VerdictKind) -> bool:
     """Whether a run deletes at all: a mirror does, a copy or a first run never."""
     return mode == "mirror" and kind is not VerdictKind.JOINING

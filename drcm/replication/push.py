@@ -6,17 +6,15 @@ apply, and the peer's position moves only after every root's rsync ended well on
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from drcm.clock import now
 from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
-from drcm.replication import again, guards, hardlinks, outcome, plan, process, records, rsync, transitions
+from drcm.replication import again, guards, outcome, overlooked, plan, process, records, rsync, transitions
 from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -49,6 +47,7 @@ class Push:
     lock_fd: int | None = None
     link: Link | None = None  # opened before, by --wait-go
     plans: dict[str, Plan] = field(default_factory=dict)
+    planned: dict[str, tuple[str, ...]] = field(default_factory=dict)  # all names to be created or changed
     stats: dict[str, rsync.Stats] = field(default_factory=dict)
     sent: int = 0
     run: RunId = ""
@@ -120,6 +119,7 @@ class Push:
         for root in self.record.roots:
             report = self._dry_run(seen, root, link)
             self.plans[root.path] = plan.plan_of(report.items)
+            self.planned[root.path] = plan.names_of(report.items)
             self.stats[root.path] = report.totals
 
     def _dry_run(self, seen: Seen, root: Root, link: Link) -> rsync.Report:
@@ -179,24 +179,31 @@ class Push:
     def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
         """One root, and what failed or vanished in it once more; TransferError where it isn't whole then."""
         sent: list[rsync.Item] = []
-        since = hardlinks.moment(root.path)
+        since = overlooked.moment(root.path)
         ended = self._send_once(seen, root, link, attempt, deletes, sent)
-        names = again.paths_again(ended, root.path)
-        if names is None and ended.good and self._missed(root, sent):
-            names = ()  # moved under way to where it had been looked already: all of it
-        parted = hardlinks.parted(root.path, sent, since)
-        if names is not None or ended.good:
-            names = again.also(names, parted, root.path)
+        names = self._names_again(ended, root, sent, since)
+        parted: tuple[str, ...] = ()
         if names is not None:
-            since, before = hardlinks.moment(root.path), len(sent)
+            since, before = overlooked.moment(root.path), len(sent)
             ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
-            parted = hardlinks.parted(root.path, sent[before:], since)
+            parted = overlooked.parted(root.path, sent[before:], since)
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
         if parted:  # twice: the next run looks again
             raise self._not_whole(ended, "linked, and changed meanwhile", parted)
-        if missed := self._missed(root, sent) if ended.good else ():
+        if missed := self._missed(root, sent):
             raise self._not_whole(ended, "planned, still there and not sent", missed)
+
+    def _names_again(
+        self, ended: Outcome, root: Root, sent: Sequence[rsync.Item], since: int
+    ) -> tuple[str, ...] | None:
+        """What one more rsync is for; () = all of the root, None = none is due."""
+        names = again.paths_again(ended, root.path)
+        if names is None and not ended.good:
+            return None
+        if names == () or self._missed(root, sent, names or ()):
+            return ()
+        return again.also(names, overlooked.parted(root.path, sent, since), root.path)
 
     def _not_whole(self, ended: Outcome, why: str, names: tuple[str, ...]) -> TransferError:
         reason = f"{why}: {', '.join(names[:5])}"
@@ -234,15 +241,8 @@ class Push:
             return None
         return plan.deletions_allowed(self._files_there(), self.job.sync_set)
 
-    def _missed(self, root: Root, sent: Sequence[rsync.Item]) -> tuple[str, ...]:
-        """Planned names that are still at the source, and that the run did not mention (HISTORIES R1)."""
-        planned = self.plans[root.path]
-        done = plan.plan_of(sent)
-        if done.created_count + done.changed_count >= planned.created_count + planned.changed_count:
-            return ()
-        mentioned = {item.name for item in sent}
-        names = [name for name in (*planned.created, *planned.changed) if name not in mentioned]
-        return tuple(name for name in names if os.path.lexists(Path(root.path) / name))
+    def _missed(self, root: Root, sent: Sequence[rsync.Item], known: Collection[str] = ()) -> tuple[str, ...]:
+        return overlooked.missed(root.path, self.planned[root.path], sent, known)
 
     def _verify(self, seen: Seen, link: Link) -> None:
         """A second dry run finds nothing: the tree over there is this one."""

@@ -229,21 +229,27 @@ def test_files_that_come_and_go_while_it_runs(world: World) -> None:
     assert record_of(beta).applying is None
 
 
-def test_a_link_keeps_its_content_when_the_other_name_is_replaced(world: World) -> None:
-    """rsync would link it to what came under the name that it had looked at, and call that a success."""
-    world.write_config("bwlimit = 200\n")
-    alpha, beta = world.nodes.values()
-    good(alpha, "--init")
-    (alpha.tree / "big").write_bytes(os.urandom(1 << 20))  # five seconds
-    for one, other in (("x1", "x2"), ("y1", "y2")):  # whichever of two it sends
-        (alpha.tree / one).write_text(f"{one[0]}: kept")
-        os.link(alpha.tree / one, alpha.tree / other)
+def slow_run(alpha: Node, beta: Node) -> subprocess.Popen[bytes]:
+    """A run that is under way, some seconds in one big file; what sorts behind `big` comes later."""
+    (alpha.tree / "big").write_bytes(os.urandom(1 << 20))
     running = subprocess.Popen(
         [*alpha.inside(), str(BIN / "drcm-sync"), "testfs", "--json"],
         env=alpha.environ,
         stdout=subprocess.PIPE,
     )
     until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")))
+    return running
+
+
+def test_a_link_keeps_its_content_when_the_other_name_is_replaced(world: World) -> None:
+    """rsync would link it to what came under the name that it had looked at, and call that a success."""
+    world.write_config("bwlimit = 200\n")
+    alpha, beta = world.nodes.values()
+    good(alpha, "--init")
+    for one, other in (("x1", "x2"), ("y1", "y2")):  # whichever of two it sends
+        (alpha.tree / one).write_text(f"{one[0]}: kept")
+        os.link(alpha.tree / one, alpha.tree / other)
+    running = slow_run(alpha, beta)
     for name in ("x2", "y1"):
         (alpha.folder / name).write_text(f"new, and longer, {name}")
         os.replace(alpha.folder / name, alpha.tree / name)
@@ -252,6 +258,28 @@ def test_a_link_keeps_its_content_when_the_other_name_is_replaced(world: World) 
     for name in ("x1", "x2", "y1", "y2"):
         assert (beta.tree / name).read_text() == (alpha.tree / name).read_text()
     assert record_of(beta).applying is None
+
+
+def test_a_link_arrives_when_the_name_that_stands_for_it_goes(world: World) -> None:
+    """rsync sends a file under the name that the backup has already; where that vanishes meanwhile, it leaves
+    the other names out and says nothing of them."""
+    world.write_config("bwlimit = 200\n")
+    alpha, beta = world.nodes.values()
+    for name in ("x1", "y2"):
+        (alpha.tree / name).write_text("old")
+    good(alpha, "--init")
+    good(alpha)
+    for one, other in (("x1", "x2"), ("y2", "y1")):
+        (alpha.tree / one).unlink()
+        (alpha.tree / one).write_text("new, and longer")
+        os.link(alpha.tree / one, alpha.tree / other)
+    running = slow_run(alpha, beta)
+    for name in ("x1", "y2"):
+        (alpha.tree / name).unlink()
+    assert running.communicate(timeout=60)[0]
+    assert running.returncode == 0
+    for name in ("x2", "y1"):
+        assert (beta.tree / name).read_text() == "new, and longer"
 
 
 def test_the_last_pass_of_a_hand_over_is_verified(world: World) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from drcm.replication.generation import Record, Root
 from drcm.replication.outcome import Outcome, judge
-from drcm.replication.plan import Plan
 from drcm.replication.push import Push, TransferError
 from drcm.replication.rsync import Change, Item
 from drcm.replication.sources import Sources
@@ -37,8 +36,8 @@ def send(tree: Path, *ends: tuple[int, Sequence[str]], planned: Sequence[str]) -
     for name in planned:
         (tree / name).write_text("x")
     root = Root(str(tree), "mirror", "a" * 32, 0)
-    plans = {root.path: Plan(created=tuple(planned), created_count=len(planned))}
-    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), plans=plans, ends=list(ends))
+    names = {root.path: tuple(planned)}
+    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), planned=names, ends=list(ends))
     push._send_root(cast(Any, None), root, cast(Any, None), 1, True)
     return push
 
@@ -55,6 +54,15 @@ def test_a_planned_name_that_was_not_sent_is_tried_once_more(tmp_path: Path) -> 
     assert push.ends == []
 
 
+def test_what_came_meanwhile_hides_nothing(tmp_path: Path) -> None:
+    """A client goes on writing: more was sent than was planned, and yet one planned name was not."""
+    came = ["one", "new 1", "new 2", "new 3"]
+    push = send(tmp_path, (GOOD, came), (GOOD, ["two"]), planned=["one", "two"])
+    assert push.ends == []
+    with pytest.raises(TransferError, match=r"planned, still there and not sent: two"):
+        send(tmp_path, (VANISHED, came), (VANISHED, came), planned=["one", "two"])
+
+
 def test_a_planned_name_that_is_never_sent_fails_the_run(tmp_path: Path) -> None:
     """rsync ended well twice, but did not send what is there (HISTORIES R1): the run is not whole."""
     with pytest.raises(TransferError, match=r"planned, still there and not sent: two"):
@@ -64,7 +72,7 @@ def test_a_planned_name_that_is_never_sent_fails_the_run(tmp_path: Path) -> None
 def test_a_name_that_is_gone_is_not_missed(tmp_path: Path) -> None:
     """What was planned and deleted since is no fault of the run."""
     root = Root(str(tmp_path), "mirror", "a" * 32, 0)
-    plans = {root.path: Plan(created=("gone",), created_count=1)}
-    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), plans=plans, ends=[(GOOD, [])])
+    planned = {root.path: ("gone",)}
+    push = Told(cast(Any, None), "beta", cast(Record, None), Sources(), planned=planned, ends=[(GOOD, [])])
     push._send_root(cast(Any, None), root, cast(Any, None), 1, True)
     assert push.ends == []
