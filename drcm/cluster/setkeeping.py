@@ -309,13 +309,14 @@ class SetKeeping:
         if self.me not in sync_set.nodes:
             return
         look = await self._work(custody.look, self.paths, sync_set, self.me)
-        former = self._looked.get(sync_set.name)
-        self._looked[sync_set.name] = look
         await self._learn(sync_set.name, look)
-        if former is not None and former != look:
-            await self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign)
+        former = self._looked.get(sync_set.name)
+        # Looks may overlap: nothing is awaited between the two, or the engine could keep an older one.
+        self._looked[sync_set.name] = look
         if former is None or view_of(former) != view_of(look):
             self.feed(ev.SetLooked(sync_set.name, view_of(look)))
+        if former is not None and former != look:
+            await self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign)
 
     async def _learn(self, name: str, look: custody.Custody) -> None:
         """The record may be ahead of the list of heads: `drcm-sync --init`, a crash between the two."""

@@ -41,8 +41,7 @@ def current(sets: Path, name: str, paths: Collection[str], node: str = "") -> Re
 
     `node`: who reads; markers of another node's trees count for nothing (None without a record).
     """
-    record = load(sets, name)
-    markers = _markers(name, record, paths, node)
+    record, markers = _at_one_moment(sets, name, paths, node)
     if record is None:
         if not markers:
             return None
@@ -57,6 +56,19 @@ def current(sets: Path, name: str, paths: Collection[str], node: str = "") -> Re
         f"its record (save {record.serial}) and the copy in its directory (save {oldest.serial}) differ: "
         "one of them was restored from a backup or a snapshot",
     )
+
+
+def _at_one_moment(
+    sets: Path, name: str, paths: Collection[str], node: str
+) -> tuple[Record | None, list[Record]]:
+    """The record and its copies. Who reads without the lock may meet a save: then both are read anew."""
+    record = load(sets, name)
+    while True:
+        markers = _markers(name, record, paths, node)
+        now = load(sets, name)
+        if now == record:
+            return record, markers
+        record = now
 
 
 def _markers(name: str, record: Record | None, paths: Collection[str], node: str) -> list[Record]:

@@ -436,3 +436,30 @@ def test_heads_and_generations() -> None:
 def test_why_failed(answer: dict[str, Any], complaint: str, words: str) -> None:
     """Its own JSON first, then standard error, at the very least the exit code."""
     assert why_failed(Outcome(EXIT_OK, answer, complaint)) == words
+
+
+def test_looks_that_overlap_leave_the_engine_with_the_newest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older look that is told late is followed by another one, although the records rest."""
+    saw = custody.look(desk.paths, desk.sync_set, "a")
+    outdated = replace(saw, problem="in doubt: read in the middle of a save")
+    looks, slow, gate = iter([outdated]), iter([True]), asyncio.Event()
+
+    async def recall(*_: object) -> None:
+        if next(slow, False):
+            await gate.wait()
+
+    async def story(keeping: SetKeeping) -> None:
+        monkeypatch.setattr(custody, "look", lambda *_: next(looks, saw))
+        monkeypatch.setattr(keeping.runs, "recall_last_good", recall)
+        first = asyncio.ensure_future(keeping._look(desk.sync_set))
+        await desk.until(lambda: keeping._looked["data"] == outdated)
+        await keeping._look(desk.sync_set)
+        gate.set()
+        await first
+        await keeping._look(desk.sync_set)
+        views = [event.view for event in desk.told if isinstance(event, ev.SetLooked)]
+        assert views[-1].problem == ""
+
+    desk.run(story)

@@ -49,6 +49,25 @@ def test_save_and_load(sets: Path, root: Path) -> None:
     assert records.load(sets, "other") is None
 
 
+def test_a_save_while_it_is_read(sets: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads without the lock meets a save between the record and its copy: that is no restored one."""
+    records.save(sets, of(root), fresh=[str(root)])
+    read_marker, saves = roots.read_marker, iter("BCD")
+
+    def read(path: str | Path) -> tuple[str, Record | None]:
+        monkeypatch.setattr(roots, "read_marker", read_marker)
+        for to in saves:
+            records.save(sets, replace(of(root), giving=to))
+            monkeypatch.setattr(roots, "read_marker", read)
+            break
+        return read_marker(path)
+
+    monkeypatch.setattr(roots, "read_marker", read)
+    found = records.current(sets, "testfs", [str(root)], "A")
+    assert found is not None
+    assert (found.giving, found.doubt) == ("D", "")
+
+
 def test_no_marker_is_made_by_a_save(sets: Path, root: Path) -> None:
     """An unmarked directory, as an unmounted mount point is, never gets a marker by an ordinary save."""
     records.save(sets, of(root))
