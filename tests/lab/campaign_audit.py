@@ -89,7 +89,8 @@ class Audit:
             if session.node == name:
                 found.update(_written(session, since))
         for run in self.watch.runs:
-            if run.target == name and run.after > since:
+            # One that began before may have been committed before, and be heard of later.
+            if run.target == name and run.before > since:
                 for held in self._sent(run, sessions):
                     story = f"{held.path!r} from {held.since:.3f} to {held.until:.3f}"
                     when = f"between {run.before:.3f} and {run.after:.3f}"
