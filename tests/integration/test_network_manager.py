@@ -113,7 +113,9 @@ def test_an_address_in_a_profile_comes_and_goes(host: Host) -> None:
     for ip, netmask in ((FOUR, "255.255.255.0"), (SIX, "64")):
         for _ in range(2):
             act(host, "ipv4addr_nmcli.sh", ip, netmask, "start")
-            assert has(host, ip)
+            wait_until(
+                lambda ip=ip: has(host, ip), 20.0, f"{ip}: NetworkManager may answer before it is there"
+            )
     for ip, netmask in ((FOUR, "255.255.255.0"), (SIX, "64")):
         for _ in range(2):
             act(host, "ipv4addr_nmcli.sh", ip, netmask, "stop")
