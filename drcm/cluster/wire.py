@@ -42,8 +42,8 @@ class Wire:
         others = [node for node in cluster.voters if node.name != self._me.name]
         self._peers = {node.name: (node.keep_alive_ip, cluster.server.udpport) for node in others}
         self._opener.set_members(self._peers)
-        mine = any(node.name == self._me.name and node.transport == "tcp" for node in cluster.voters)
-        over_tcp = [node for node in others if mine or node.transport == "tcp"]
+        mine = cluster.node(self._me.name).transport
+        over_tcp = [node for node in others if "tcp" in (mine, node.transport)]
         self._streams.reconfigure(
             {node.name: (node.keep_alive_ip, cluster.server.tcpport) for node in over_tcp}
         )

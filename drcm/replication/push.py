@@ -182,14 +182,15 @@ class Push:
         since = overlooked.moment(root.path)
         ended = self._send_once(seen, root, link, attempt, deletes, sent)
         names = self._names_again(ended, root, sent, since)
-        parted: tuple[str, ...] = ()
-        if names is not None:
-            since, before = overlooked.moment(root.path), len(sent)
-            ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
-            parted = overlooked.parted(root.path, sent[before:], since)
+        if names is None and ended.good:
+            return
+        if names is None:
+            raise _failed(self.node, ended)
+        since, before = overlooked.moment(root.path), len(sent)
+        ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
         if ended.kind not in (Kind.GOOD, Kind.VANISHED):
             raise _failed(self.node, ended)
-        if parted:  # twice: the next run looks again
+        if parted := overlooked.parted(root.path, sent[before:], since):  # twice: the next run looks again
             raise self._not_whole(ended, "linked, and changed meanwhile", parted)
         if missed := self._missed(root, sent):
             raise self._not_whole(ended, "planned, still there and not sent", missed)
@@ -197,7 +198,7 @@ class Push:
     def _names_again(
         self, ended: Outcome, root: Root, sent: Sequence[rsync.Item], since: int
     ) -> tuple[str, ...] | None:
-        """What one more rsync is for; () = all of the root, None = none is due."""
+        """What one more rsync is for; () = all of the root, None = none: it is whole, or failed for good."""
         names = again.paths_again(ended, root.path)
         if names is None and not ended.good:
             return None

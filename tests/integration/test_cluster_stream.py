@@ -49,14 +49,9 @@ def test_all_hear_each_other_and_no_udp_comes_or_goes(voters: Voters) -> None:
 
 def test_its_vote_decides(voters: Voters) -> None:
     """The home node loses its power: with the witness's word the backup takes over, within T_dead or so."""
-    a, b, _ = voters.nodes
     marks = voters.marks()
     with never_two(voters):
-        a.power_cut()
-        voters.wait_place(b)
-        a.power_on()
-        a.start_drcm(wait=30.0)
-        voters.wait_place(a)
+        voters.cut_power_and_come_home()
     assert voters.told("granted by 2 of 3 voters|running: cmnode1 is dead", marks)
 
 

@@ -178,11 +178,7 @@ def test_power_cut_and_clean_stop(voters: Voters) -> None:
     """The home node dies, comes back, and is then stopped in order: each time the other has it all."""
     a, b, _ = voters.nodes
     with never_two(voters):
-        a.power_cut()
-        voters.wait_place(b)
-        a.power_on()
-        a.start_drcm(wait=30.0)
-        voters.wait_place(a)
+        voters.cut_power_and_come_home()
         assert a.stop_drcm() == 0
         voters.wait_place(b)
 

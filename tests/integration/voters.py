@@ -92,6 +92,15 @@ class Voters:
         self.wait_place(self.nodes[0])
         wait_until(self.is_whole, SETTLE_SECONDS, lambda: f"all nodes UP\n{self.logs()}")
 
+    def cut_power_and_come_home(self) -> None:
+        """The home node dies and the backup takes over; when it is back, all goes home."""
+        home, backup = self.nodes[:2]
+        home.power_cut()
+        self.wait_place(backup)
+        home.power_on()
+        home.start_drcm(wait=30.0)
+        self.wait_place(home)
+
     def is_whole(self) -> bool:
         return all(up(node) == {one.name for one in self.nodes} for node in self.nodes)
 

@@ -16,10 +16,10 @@ from drcm.cluster.control import ControlServer
 from drcm.cluster.transport.endpoint import READ_BYTES
 from drcm.cluster.transport.keys import KEY_BYTES, Key, Keys
 from drcm.cluster.transport.stream import FRAME, GRANTED, OPENING, QUEUE_BYTES, Streams, receive
-from drcm.cluster.transport.tls import client_context, server_context
+from drcm.cluster.transport.tls import server_context
 
 KEYS = Keys(Key(os.urandom(KEY_BYTES)))
-SERVER, CLIENT = server_context(KEYS), client_context(KEYS)
+SERVER = server_context(KEYS)
 DEAD = 2.0
 SILENCE = 60.0
 
@@ -39,14 +39,13 @@ async def no_question(request: dict[str, Any], local: bool) -> dict[str, Any]:
 class Taker:
     """Takes beats at a port, as the daemon does."""
 
-    def __init__(self, path: Path, silence: float = SILENCE, takes: bool = True) -> None:
+    def __init__(self, path: Path, takes: bool = True) -> None:
         self.heard: list[bytes] = []
         self.ended = 0
-        self._silence = silence
         self._path, self._beats = path / "drcm.sock", self._take if takes else None
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
-        await receive(reader, self._silence, self.heard.append)
+        await receive(reader, SILENCE, self.heard.append)
         self.ended += 1
 
     @asynccontextmanager
