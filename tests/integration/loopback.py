@@ -26,7 +26,7 @@ from drcm.replication import records
 from drcm.replication.generation import Record, to_json
 
 BIN = Path(sys.executable).parent
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0  # of a machine that starves
 
 
 def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:

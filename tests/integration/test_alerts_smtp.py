@@ -162,7 +162,7 @@ def raising(here: Paths, port: int, mode: str, key: str = DEAD.key, *, under: tu
 
 
 def said(process: Any) -> str:
-    text: str = process.communicate(timeout=60)[0]
+    text: str = process.communicate(timeout=120)[0]
     return text.strip()
 
 

@@ -83,7 +83,7 @@ def test_a_promotion_ends_a_running_receive(slow: tuple[Node, Node, subprocess.P
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 20  # 2 s and two Python starts on a busy machine
     assert files(beta) == {"first": "one"}
-    running.communicate(timeout=30)
+    running.communicate(timeout=120)
     assert running.returncode != 0
     again = alpha.sync("testfs")
     assert again.returncode == errors.EXIT_WRONG_ROLE
@@ -146,7 +146,7 @@ def test_a_paused_writer_wakes_after_its_own_death(slow: tuple[Node, Node, subpr
     finally:
         for pid in senders:
             os.kill(pid, signal.SIGCONT)
-    running.communicate(timeout=60)
+    running.communicate(timeout=120)
     assert running.returncode != 0
     assert {path: path.stat().st_mtime_ns for path in beta.tree.rglob("*")} == before
 
@@ -159,7 +159,7 @@ def test_a_signal_leaves_no_process_and_the_next_run_goes_on(
     alpha, beta, running = slow
     begun = record_of(alpha).given["beta"].begun
     os.killpg(running.pid, number)
-    _, said = running.communicate(timeout=20)
+    _, said = running.communicate(timeout=120)
     assert "Traceback" not in said
     assert running.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     until(lambda: not rsyncs(world.folder))
@@ -184,7 +184,7 @@ def test_a_dead_line_is_told_and_tried_again(
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
         if b"drcm-gate" in words or b"--server" in words:
             os.kill(pid, signal.SIGKILL)
-    _, said = running.communicate(timeout=30)
+    _, said = running.communicate(timeout=120)
     assert running.returncode == errors.EXIT_UNAVAILABLE, said
     assert files(beta) == {"first": "one"}
     world.write_config()
@@ -253,7 +253,7 @@ def test_a_link_keeps_its_content_when_the_other_name_is_replaced(world: World) 
     for name in ("x2", "y1"):
         (alpha.folder / name).write_text(f"new, and longer, {name}")
         os.replace(alpha.folder / name, alpha.tree / name)
-    assert running.communicate(timeout=60)[0]
+    assert running.communicate(timeout=120)[0]
     assert running.returncode == 0
     for name in ("x1", "x2", "y1", "y2"):
         assert (beta.tree / name).read_text() == (alpha.tree / name).read_text()
@@ -276,7 +276,7 @@ def test_a_link_arrives_when_the_name_that_stands_for_it_goes(world: World) -> N
     running = slow_run(alpha, beta)
     for name in ("x1", "y2"):
         (alpha.tree / name).unlink()
-    assert running.communicate(timeout=60)[0]
+    assert running.communicate(timeout=120)[0]
     assert running.returncode == 0
     for name in ("x2", "y1"):
         assert (beta.tree / name).read_text() == "new, and longer"
@@ -349,7 +349,7 @@ def test_a_root_that_is_unmounted_after_it_was_looked_at(world: World) -> None:
     running = subprocess.Popen(words, env=alpha.environ, stdout=subprocess.PIPE, text=True)
     until(lambda: list((beta.tree / ".drcm" / "tmp").glob("big.*")), 60)
     assert alpha.run("umount", "-l", alpha.second).returncode == 0
-    running.communicate(timeout=60)
+    running.communicate(timeout=120)
     assert (beta.extra_tree / "kept").read_text() == "k"
     assert alpha.sync("testfs").returncode == errors.EXIT_NO_INPUT
 

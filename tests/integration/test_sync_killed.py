@@ -132,7 +132,7 @@ def test_killed(pair: tuple[Node, Node], moment: str, victim: str) -> None:
         begun = record_of(alpha).given["beta"].begun
         kill(found)
         assert found, "the victim was to be there"
-        _, said = run.communicate(timeout=60)
+        _, said = run.communicate(timeout=120)
     finally:
         kill([run.pid])
     assert "Traceback" not in said

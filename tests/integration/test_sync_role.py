@@ -82,7 +82,7 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines(world: World) -> None:
     ) as running:
         os.close(terminal)
         shown = _all_of(leader)
-        assert running.wait(30) == 0, shown
+        assert running.wait(120) == 0, shown
     assert b"testfs to beta" in shown
     assert b"\x1b[" in shown
     (alpha.tree / "big").write_bytes(os.urandom(3_000_000))

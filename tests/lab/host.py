@@ -115,7 +115,7 @@ class Host:
             self.stop_service(name, timeout)
         self.kill(-1, signal.SIGTERM)
         with contextlib.suppress(LabError):  # as init does: who does not obey in time loses his power
-            wait_until(lambda: len(self.pids()) == 0, 5.0, f"the processes of {self.name} to end")
+            wait_until(lambda: not self.pids(), 5.0, f"the processes of {self.name} to end", least=0)
         self.power_cut()
 
     def _boot(self) -> Machine:

@@ -56,7 +56,7 @@ def test_closed_lab_leaves_nothing(tmp_path: Path) -> None:
         assert init.exists()
         assert traces(lab.directory)
         raise ZeroDivisionError
-    assert process.wait(1) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert not init.exists()
     assert traces(lab.directory) == []
     assert not lab.directory.exists()
@@ -81,7 +81,7 @@ def test_killed_lab_leaves_nothing(number: signal.Signals) -> None:
         directory = Path(name)
         assert directory not in sweep()  # its owner lives
         process.send_signal(number)
-        process.wait(10)
+        process.wait(60)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "process 1 of the host to end")
     wait_until(
         lambda: [one for one in traces(directory) if "init.py" in one] == [], 5, "the processes to end"

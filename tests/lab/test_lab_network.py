@@ -51,7 +51,7 @@ def send(sender: Host, receiver: Host, text: str) -> bool:
     process = receiver.spawn(["python3", "-S", "-c", catcher], stdout=log)
     wait_until(lambda: "ready" in log.read_text(), 5, "the receiver to listen")
     sender.run(["bash", "-c", f"echo -n {text} > /dev/udp/{receiver.ip}/5000"])
-    process.wait(5)
+    process.wait(60)
     return text in log.read_text()
 
 

@@ -85,7 +85,7 @@ def _call(name: str, *arguments: int) -> None:
 def until() -> Callable[..., None]:
     """Poll until a condition holds; the test fails where it does not within `seconds`."""
 
-    def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not so within {seconds} s"

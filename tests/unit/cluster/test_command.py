@@ -208,7 +208,7 @@ def test_prompt_on_a_terminal(node: Node) -> None:
     os.write(ours, b"rstats localhost\n")
     assert b"expected a node of" in read_until(ours, b"DRCM> ")
     os.write(ours, b"\x04")
-    assert child.wait(10) == 2  # that of the last command
+    assert child.wait(60) == 2  # that of the last command
     os.close(ours)
 
 

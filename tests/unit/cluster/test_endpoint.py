@@ -7,7 +7,7 @@ from drcm.cluster.transport.endpoint import BURST, Endpoint, open_endpoint
 
 
 async def until(condition: object) -> None:
-    """Wait at most five seconds for `condition()`."""
+    """Wait at most a minute for `condition()`."""
     assert callable(condition)
     async with asyncio.timeout(60):
         while not condition():

@@ -93,4 +93,4 @@ def test_a_manager_that_does_not_read_costs_nothing(manager: tuple[socket.socket
     notifier.ready()
     notifier.close()
     notifier.ready()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30  # of a busy machine; blocked, it would never end

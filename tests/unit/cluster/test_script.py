@@ -188,7 +188,7 @@ def test_a_late_program_and_all_its_children_are_ended(tmp_path, until):
     began = time.monotonic()
     with pytest.raises(AgentError, match=r"not done after 0\.3 s"):
         asyncio.run(process.run(["sh", "-c", text], 0.3, term_seconds=0.2))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30  # the program takes 100
     until(lambda: not any(_alive(pid) for pid in pids.read_text().split()))
 
 
@@ -211,8 +211,8 @@ def test_a_background_child_that_keeps_the_output_neither_delays_nor_dies(tmp_pa
     log, pid = tmp_path / "log", tmp_path / "pid"
     text = f"(while :; do echo alive; sleep 0.05; done) & echo $! >{pid}; echo started"
     began = time.monotonic()
-    ended = asyncio.run(process.run(["sh", "-c", text], 10.0, log=log))
-    assert time.monotonic() - began < 1
+    ended = asyncio.run(process.run(["sh", "-c", text], 60.0, log=log))
+    assert time.monotonic() - began < 30
     assert ended.code == 0
     size = log.stat().st_size
     until(lambda: log.stat().st_size > size)
@@ -345,7 +345,7 @@ def test_the_nfs_script_mounts_once_and_unmounts_what_is_in_use(tmp_path):
         assert act("watch") == 0
         with subprocess.Popen(["sh", "-c", "exec sleep 100"], cwd=target) as user:
             assert act("unmount") == 0
-            assert user.wait(5) == -15
+            assert user.wait(60) == -15
         assert _mounts(target) == 0
         assert "Nothing is mounted" in (target / "THIS_FILE_SYSTEM_IS_NOT_MOUNTED").read_text()
         assert act("unmount") == 0

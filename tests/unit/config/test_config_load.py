@@ -68,9 +68,9 @@ def test_fifty_megabytes_are_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "cm.cfg"
     with path.open("wb") as file:
         file.truncate(50_000_000)
-    begun = time.monotonic()
+    begun = time.process_time()  # a busy machine takes long by the clock
     assert "more than 1 MiB" in str(load_config(path).faults[0])
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_file_of_nothing_but_faults_is_given_up(tmp_path: Path) -> None:
     """A megabyte of misspelt keys ends with a word, not after minutes of looking for similar names."""
     path = tmp_path / "cm.cfg"
     path.write_text("[CM_SERVER]\n" + "".join(f"udport{n} = 1\n" for n in range(60_000)))
-    begun = time.monotonic()
+    begun = time.process_time()
     loaded = load_config(path, host_checks=False)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert (loaded.cluster, loaded.draft) == (None, None)
     assert any("the rest is not read" in fault.text for fault in loaded.faults)
 
@@ -138,7 +138,7 @@ def test_a_megabyte_of_good_lines_takes_no_time(tmp_path: Path) -> None:
     path = tmp_path / "cm.cfg"
     path.write_text("[CM_SERVER]\ndead_node_count=20\n" + nodes + sets)
     assert 700_000 < path.stat().st_size < LARGEST
-    begun = time.process_time()  # a busy machine takes long by the clock
+    begun = time.process_time()
     loaded = load_config(path, host_checks=False)
     assert time.process_time() - begun < 10
     assert loaded.cluster is not None

@@ -320,7 +320,7 @@ def test_lost_lease_ends_pushes(a: Place) -> None:
     """What pushes on a node that lost its lease is ended."""
     child = pushing(a)
     custody.end_pushes(a.paths, "testfs")
-    assert child.wait(5) != 0
+    assert child.wait(60) != 0
 
 
 def test_only_a_newer_head_ends_a_receive(a: Place) -> None:
@@ -329,7 +329,7 @@ def test_only_a_newer_head_ends_a_receive(a: Place) -> None:
     custody.hear(a.paths, "testfs", a.record().head)
     assert child.poll() is None
     custody.hear(a.paths, "testfs", Generation(2, "bb", "B", "promote", Position(a.record().head.id, "")))
-    assert child.wait(5) != 0
+    assert child.wait(60) != 0
     assert not a.record().is_writer
 
 
@@ -343,7 +343,7 @@ def test_hearing_of_the_first_generation_waits_for_the_join(b: Place) -> None:
     assert child.stdout.readline() == "held\n"
     child.stdout.close()
     heard = custody.hear(b.paths, "testfs", Generation(1, "aa", "A", "init", started=True))
-    assert child.wait(5) == 0
+    assert child.wait(60) == 0
     assert heard is not None
     assert heard.head.id == "aa"
 
@@ -352,7 +352,7 @@ def test_promotion_takes_the_lock(a: Place) -> None:
     """A promotion ends a run that holds the lock."""
     child = pushing(a)
     custody.open_as_writer(*a.who, None, "aa")
-    assert child.wait(5) != 0
+    assert child.wait(60) != 0
 
 
 def test_threads_of_one_daemon_wait_for_each_other(a: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -198,7 +199,7 @@ def test_locked(sets: Path, holder: Holder) -> None:
         records.lock(sets, "testfs", "me", wait=0.2),
     ):
         pass
-    assert 0.2 <= time.monotonic() - begun < 1.5
+    assert 0.2 <= time.monotonic() - begun < 20  # of a busy machine
 
 
 def test_free_again(sets: Path) -> None:
@@ -210,23 +211,24 @@ def test_free_again(sets: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "least", "most"), [("plain", 0, 0.45), ("exec", 0, 0.45), ("stubborn", 0.5, 1.5)]
+    ("how", "least", "by"),
+    [("plain", 0, signal.SIGTERM), ("exec", 0, signal.SIGTERM), ("stubborn", 0.5, signal.SIGKILL)],
 )
-def test_seize(sets: Path, holder: Holder, how: str, least: float, most: float) -> None:
+def test_seize(sets: Path, holder: Holder, how: str, least: float, by: signal.Signals) -> None:
     """The lock is taken by TERM, from what was executed and forked too, and by KILL after 0.5 s."""
     child = holder(how)
     begun = time.monotonic()
     with records.seize(sets, "testfs", "promotion") as held:
-        assert least <= time.monotonic() - begun < most
+        assert time.monotonic() - begun >= least
         assert held.path == sets / "testfs.lock"
         with pytest.raises(LockedError, match="promotion"), records.lock(sets, "testfs", "other"):
             pass
-    assert child.wait(5) != 0
+    assert child.wait(60) == -by
 
 
 def test_seize_from_an_orphan(sets: Path, holder: Holder) -> None:
     """A child that outlived the process that took the lock is found by the kernel's word."""
-    holder("orphan").wait(5)
+    holder("orphan").wait(60)
     with records.seize(sets, "testfs", "promotion"):
         pass
 
@@ -278,7 +280,7 @@ def test_evict(sets: Path, holder: Holder) -> None:
     records.evict(sets, "testfs")
     child = holder()
     records.evict(sets, "testfs")
-    assert child.wait(5) != 0
+    assert child.wait(60) != 0
     assert os.path.exists(sets / "testfs.lock")
 
 
