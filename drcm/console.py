@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 120  # columns that rich may count with where there is no terminal
 ROWS_SHOWN = 50  # of a table, before "... and N more"
+INDENT = 4  # of a row's second line
+KEPT_WHOLE = 20  # characters: on a terminal a column of no more is never broken over several lines
 PLAIN_PROGRESS_SECONDS = 5.0  # between two lines where there is no terminal
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -162,15 +164,19 @@ def table(
 ) -> None:
     """Print `rows` under `columns`, at most `limit` of them, then "... and N more".
 
-    A box on a terminal; elsewhere aligned columns, two blanks apart, nothing cut. Cells are cleaned here.
+    A box on a terminal that is wide enough, one row on several lines where it is not; elsewhere aligned
+    columns, two blanks apart, nothing cut. Cells are cleaned here.
     """
     source = iter(rows)
     shown = [tuple(clean(cell) for cell in row) for row in islice(source, limit)]
     more = sum(1 for _ in source)
-    if screen.is_terminal:
+    widths = [max(map(len, cells)) for cells in zip(columns, *shown, strict=True)]
+    if not screen.is_terminal:
+        _aligned(screen, title, [tuple(columns), *shown], [widths])
+    elif sum(min(width, KEPT_WHOLE) + 3 for width in widths) <= screen.width:
         _boxed(screen, title, columns, shown)
     else:
-        _aligned(screen, title, columns, shown)
+        _aligned(screen, title, [tuple(columns), *shown], _bands(widths, screen.width))
     if more:
         screen.print(f"... and {more} more")
 
@@ -180,25 +186,44 @@ def _boxed(screen: Console, title: str, columns: Sequence[str], rows: list[tuple
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for at, column in enumerate(columns):
+        short = all(len(row[at]) <= KEPT_WHOLE for row in rows)
+        drawn.add_column(column, overflow="fold", no_wrap=short)
     for row in rows:
         drawn.add_row(*map(_styled, row))
     screen.print(drawn)
 
 
-def _aligned(screen: Console, title: str, columns: Sequence[str], rows: list[tuple[str, ...]]) -> None:
-    from rich.text import Text
+def _bands(widths: Sequence[int], most: int) -> list[list[int]]:
+    """The columns in groups that fit side by side into `most` characters, all but the first indented."""
+    bands: list[list[int]] = [[]]
+    for width in widths:
+        indented = INDENT if len(bands) > 1 else 0
+        if bands[-1] and indented + sum(bands[-1]) + 2 * len(bands[-1]) + width > most:
+            bands.append([])
+        bands[-1].append(width)
+    return bands
 
-    lines = [tuple(columns), *rows]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
+
+def _aligned(
+    screen: Console, title: str, lines: Iterable[tuple[str, ...]], bands: Sequence[Sequence[int]]
+) -> None:
+    """Each line of cells in as many lines of text as there are bands of column widths."""
     if title:
         screen.print(title)
     for line in lines:
-        padded = [f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)]
-        text = Text("  ").join(map(_styled, padded))
-        text.rstrip()
-        screen.print(text)
+        cells = iter(line)
+        for number, widths in enumerate(bands):
+            padded = [f"{cell:{width}}" for width, cell in zip(widths, cells)]  # noqa: B905
+            _print_cells(screen, padded, INDENT if number else 0)
+
+
+def _print_cells(screen: Console, cells: Iterable[str], indent: int) -> None:
+    from rich.text import Text
+
+    text = Text(" " * indent) + Text("  ").join(map(_styled, cells))
+    text.rstrip()
+    screen.print(text)
 
 
 def _styled(cell: str) -> Text:

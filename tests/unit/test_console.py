@@ -72,6 +72,36 @@ def test_piped_tables_are_plain_lines() -> None:
     assert lines == ["Sets", f"{'name':400}  state", f"{long}  UP", f"{'b':400}  DOWN"]
 
 
+def on_a_terminal(width: int, columns: tuple[str, ...], row: tuple[str, ...]) -> list[str]:
+    """A table of one row as a terminal of `width` characters shows it, without empty lines."""
+    stream = Terminal()
+    screen = console.console(stream=stream, environ={**UTF8, "NO_COLOR": "1", "COLUMNS": str(width)})
+    screen.width = width
+    console.table(screen, "", columns, (row,))
+    return [line.rstrip() for line in stream.getvalue().splitlines() if line.strip()]
+
+
+def test_on_a_wide_terminal_only_a_long_column_is_broken() -> None:
+    """A date, a name, a number stay on one line; a sentence takes as many as it needs."""
+    told = on_a_terminal(50, ("when", "why"), ("2026-11-26 20:10:11", "word " * 20))
+    assert [line for line in told if "2026-11-26 20:10:11   word word" in line]
+    assert len(told) > 4
+    assert max(map(len, told)) <= 50
+
+
+def test_on_a_narrow_terminal_a_row_takes_several_lines() -> None:
+    """Where not even the short columns fit side by side, the rest stands below, indented, in columns too."""
+    columns = ("when", "from", "created", "outcome", "kept")
+    row = ("2026-11-26 20:10:11", "cmnode1", "3", "good", "5 files")
+    told = on_a_terminal(46, columns, row)
+    assert told == [
+        "when                 from     created  outcome",
+        "    kept",
+        "2026-11-26 20:10:11  cmnode1  3        good",
+        "    5 files",
+    ]
+
+
 def test_a_long_table_says_how_much_it_left_out() -> None:
     """Rows past the limit are counted, not printed."""
     stream = io.StringIO()
