@@ -108,7 +108,7 @@ class Stream:
         while True:
             try:
                 await self._hold()
-            except (OSError, TimeoutError, DrcmError) as error:
+            except (OSError, TimeoutError, DrcmError, ValueError) as error:  # ValueError: an endless line
                 where = f"{self.address[0]} port {self.address[1]}"
                 self._tell(f"no connection for heartbeats to {where}: {error or 'no answer'}")
             await asyncio.sleep(REDIAL_SECONDS)
