@@ -11,11 +11,13 @@ from tests.integration.cluster import (
     IP,
     TREE,
     Cluster,
+    config,
     generation,
     listing,
     logged,
     role,
     running_cluster,
+    slower,
     status,
     wait_logged,
 )
@@ -23,12 +25,12 @@ from tests.lab import wait_until
 
 pytestmark = pytest.mark.lab
 
-BEATS = 25  # of 0.1 s: longer than T_dead, so that a death would have been seen
+BEATS = 45  # of 0.1 s: longer than T_dead, so that a death would have been seen
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
+    with running_cluster(slower(config())) as cluster:
         yield cluster
 
 

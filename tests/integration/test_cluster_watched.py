@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.cluster import (
-    SLOWER,
     TREE,
     Cluster,
     ask,
     config,
     contents,
     running_cluster,
+    slower,
     status,
     wait_logged,
 )
@@ -31,8 +31,7 @@ RUN = "bin/drcm-sync --config /etc/drcm/cm.cfg testfs --json"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    text = config(server="").replace("every = 1s", "watch = 1")
-    with running_cluster(SLOWER + text.partition("quorum = two_node\n")[2], files=5) as running:
+    with running_cluster(slower(config().replace("every = 1s", "watch = 1")), files=5) as running:
         wait_logged(running.a, "testfs: watching /testfs", SETTLE)
         yield running
 
