@@ -2,9 +2,10 @@
 BIN := .venv/bin
 PYTHON ?=
 export PYTHON
-# Fast ones first: a slip shows soon; the lab and integration take their time.
+# Fast ones first: a slip shows soon; the lab and integration take their time. Labs mostly wait, so several
+# files of them run at once, the longest from the beginning.
 FAST := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation)
-SLOW := $(wildcard tests/lab tests/integration)
+SLOW := $(wildcard tests/integration/test_campaign.py tests/lab tests/integration)
 
 SEEDS ?= 0-9999
 ROUNDS ?= 10
@@ -33,8 +34,8 @@ lint: ready
 	@$(BIN)/mypy --no-error-summary -p tests.lab -p bench
 
 test: lint
-	@$(BIN)/pytest -q $(FAST)
-	@$(BIN)/pytest -q --durations=15 $(SLOW)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(FAST)
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(SLOW)
 
 sim: ready
 	@$(BIN)/python -m tests.simulation $(SEEDS)

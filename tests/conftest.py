@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,6 +31,20 @@ def lab() -> Iterator[Lab]:
     """An empty lab; hosts, processes and files of it are gone after the test."""
     with Lab() as made:
         yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Between xdist's processes no text may hold a byte of a file name that is no UTF-8."""
+    return _sendable((yield))
+
+
+def _sendable(told: Any) -> Any:
+    if isinstance(told, str):
+        return told.encode("utf-8", "backslashreplace").decode()
+    if isinstance(told, dict):
+        return {key: _sendable(value) for key, value in told.items()}
+    return [_sendable(one) for one in told] if isinstance(told, list | tuple) else told
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

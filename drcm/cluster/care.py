@@ -212,7 +212,7 @@ class Care:
         """Without a majority within T_lease a claim is withdrawn; so is one that is refused."""
         self.say(holding.group.key, f"claimed: {permit.reason}")
         if permit.refused or now - holding.since > self.engine.spec.lease_seconds:
-            self.vacancies.withdrawn(holding.group.key, now)
+            self.vacancies.hold_back(holding.group.key, now)
             self._finish(holding, now, f"claim withdrawn: {permit.reason}")
 
     def _lose(self, holding: Holding, why: str, now: float) -> None:

@@ -171,12 +171,17 @@ class Mending:
         return {key: refusal.reason for key, refusal in self.refusals.items()}
 
     def cleanup(self, member: MemberKey, now: float) -> None:
-        """An operator has mended it: no failure and no move counts any more. "" = everything."""
+        """An operator has mended it: no failure and no move counts any more. "" = everything.
+
+        Nobody claims it before all have heard of that: else the first who does takes it, because the home
+        still declines.
+        """
         for group in self.engine.spec.groups:
             if member in ("", *group.members):
                 self.upkeep.forget(group.key)
                 self.refusals.pop(group.key, None)
                 self.moving.forget(group.key)
+                self.engine.care.vacancies.hold_back(group.key, now)
                 holding = self.engine.care.holdings.get(group.key)
                 if holding is not None:
                     holding.start_after = now

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from drcm.cluster.care import Care
 
 ANSWER_FRESH = 4  # intervals: so long an answer to a probe shows that the machine lives
-WITHDRAWN_FOR = 5  # intervals before a group is claimed again
+HELD_BACK_FOR = 5  # intervals before a group is claimed (again)
 
 
 class Vacancies:
@@ -25,7 +25,7 @@ class Vacancies:
         self.untaken: dict[GroupKey, str] = {}  # why it is not taken, where nobody has had it for T_dead
         self._orphaned: dict[GroupKey, float] = {}
         self._waiting: dict[GroupKey, float] = {}  # since when only patience is missing
-        self._withdrawn: dict[GroupKey, float] = {}  # no new claim before
+        self._held_back: dict[GroupKey, float] = {}  # no new claim before
 
     def consider(self, group: Group, situation: Situation, now: float) -> str:
         """Why this node claims it now; empty where it does not."""
@@ -41,7 +41,8 @@ class Vacancies:
             self._orphaned.setdefault(group.key, now)
         verdict = situation.judge(group, now - self._waiting.get(group.key, now), now)
         in_use = self._in_use_by(group, now)
-        if (verdict.claim or verdict.waits) and not in_use and now >= engine.ledger.silent_until:
+        free = not in_use and now >= engine.ledger.silent_until and self.may_claim(group.key, now)
+        if free and (verdict.claim or verdict.waits):
             self._waiting.setdefault(group.key, now)
         else:
             self._waiting.pop(group.key, None)
@@ -100,11 +101,11 @@ class Vacancies:
     # --- what becomes of it ---------------------------------------------------------------------
 
     def may_claim(self, key: GroupKey, now: float) -> bool:
-        """Long enough after a claim that was withdrawn."""
-        return now >= self._withdrawn.get(key, now)
+        """Long enough after a claim that was withdrawn, and after a cleanup."""
+        return now >= self._held_back.get(key, now)
 
-    def withdrawn(self, key: GroupKey, now: float) -> None:
-        self._withdrawn[key] = now + WITHDRAWN_FOR * self.engine.spec.interval
+    def hold_back(self, key: GroupKey, now: float) -> None:
+        self._held_back[key] = now + HELD_BACK_FOR * self.engine.spec.interval
 
     def taken(self, key: GroupKey) -> None:
         """This node claims it."""
@@ -113,6 +114,6 @@ class Vacancies:
 
     def forget_unknown(self, known: set[GroupKey]) -> None:
         """cm.cfg no longer has them."""
-        for table in (self.unfit, self.untaken, self._orphaned, self._waiting, self._withdrawn):
+        for table in (self.unfit, self.untaken, self._orphaned, self._waiting, self._held_back):
             for key in [key for key in table if key not in known]:
                 del table[key]

@@ -29,10 +29,10 @@ HINTS = {
     "old_beats_count": 36,
     "blocked_is_released": 1,
     "starts_before_a_majority_has_it": 25,
-    "promotes_on_its_own_chain": 1,
-    "claim_is_never_withdrawn": 50,
+    "promotes_on_its_own_chain": 72,
+    "claim_is_never_withdrawn": 127,
     "dead_nodes_are_waited_for": 2,
-    "booted_machine_grants_at_once": 61,
+    "booted_machine_grants_at_once": 98,
 }
 
 
