@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PYTHON ?=
 export PYTHON
-# Fast ones first: a slip shows soon; the lab and integration take their time. Labs mostly wait, so several
+# Fast ones first: a slip shows soon; the lab and integration take their time. Labs mostly wait, so two
 # files of them run at once, the longest from the beginning.
 FAST := $(wildcard tests/test_*.py tests/unit tests/scenarios tests/simulation)
 SLOW := $(wildcard tests/integration/test_campaign.py tests/lab tests/integration)
@@ -35,7 +35,7 @@ lint: ready
 
 test: lint
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(FAST)
-	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(SLOW)
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(SLOW)
 
 sim: ready
 	@$(BIN)/python -m tests.simulation $(SEEDS)

@@ -50,7 +50,7 @@ EFFECTS = {
     "drcm.replication": """
         archive arguments beginning conflicts custody days deciding diary fanotify founding gate
         gatecalls heldback gatekept gatereceive hooks job link livedata locks looking
-        manifest mounts movecommand moves openssh overlooked past pastview places process progress push
+        manifest mounts movecommand moves openssh overlooked passes past pastview places process progress push
         putback receiving records remote report resolving role roots run sources sshsetup tidying trash
         undoing watching
     """,

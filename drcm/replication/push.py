@@ -7,14 +7,14 @@ apply, and the peer's position moves only after every root's rsync ended well on
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drcm.clock import now
-from drcm.errors import EXIT_PROTOCOL, DeleteGuardError, DrcmError
-from drcm.replication import again, guards, outcome, overlooked, plan, process, records, rsync, transitions
+from drcm.errors import DeleteGuardError, DrcmError
+from drcm.replication import guards, outcome, passes, plan, process, records, rsync, transitions
 from drcm.replication.generation import Given, Position, Record, Root, RunId, to_json
 from drcm.replication.job import Job
 from drcm.replication.link import Link
@@ -177,38 +177,14 @@ class Push:
         }
 
     def _send_root(self, seen: Seen, root: Root, link: Link, attempt: int, deletes: bool) -> None:
-        """One root, and what failed or vanished in it once more; TransferError where it isn't whole then."""
-        sent: list[rsync.Item] = []
-        since = overlooked.moment(root.path)
-        ended = self._send_once(seen, root, link, attempt, deletes, sent)
-        names = self._names_again(ended, root, sent, since)
-        if names is None and ended.good:
-            return
-        if names is None:
-            raise _failed(self.node, ended)
-        since, before = overlooked.moment(root.path), len(sent)
-        ended = self._send_once(seen, root, link, attempt + 1, deletes, sent, again.patterns(names))
-        if ended.kind not in (Kind.GOOD, Kind.VANISHED):
-            raise _failed(self.node, ended)
-        if parted := overlooked.parted(root.path, sent[before:], since):  # twice: the next run looks again
-            raise self._not_whole(ended, "linked, and changed meanwhile", parted)
-        if missed := self._missed(root, sent):
-            raise self._not_whole(ended, "planned, still there and not sent", missed)
+        """One root, again and again until it is whole; TransferError where it isn't in the end."""
 
-    def _names_again(
-        self, ended: Outcome, root: Root, sent: Sequence[rsync.Item], since: int
-    ) -> tuple[str, ...] | None:
-        """What one more rsync is for; () = all of the root, None = none: it is whole, or failed for good."""
-        names = again.paths_again(ended, root.path)
-        if names is None and not ended.good:
-            return None
-        if names == () or self._missed(root, sent, names or ()):
-            return ()
-        return again.also(names, overlooked.parted(root.path, sent, since), root.path)
+        def send(number: int, only: Sequence[str], sent: list[rsync.Item]) -> Outcome:
+            return self._send_once(seen, root, link, attempt + number, deletes, sent, only)
 
-    def _not_whole(self, ended: Outcome, why: str, names: tuple[str, ...]) -> TransferError:
-        reason = f"{why}: {', '.join(names[:5])}"
-        return _failed(self.node, Outcome(Kind.PARTIAL, reason, EXIT_PROTOCOL, ended.rsync_rc, names))
+        ended = passes.until_whole(root.path, self.planned[root.path], send)
+        if ended is not None:
+            raise _failed(self.node, ended)
 
     def _send_once(
         self,
@@ -241,9 +217,6 @@ class Push:
         if "delete" in self.job.override:
             return None
         return plan.deletions_allowed(self._files_there(), self.job.sync_set)
-
-    def _missed(self, root: Root, sent: Sequence[rsync.Item], known: Collection[str] = ()) -> tuple[str, ...]:
-        return overlooked.missed(root.path, self.planned[root.path], sent, known)
 
     def _verify(self, seen: Seen, link: Link) -> None:
         """A second dry run finds nothing: the tree over there is this one."""

@@ -18,6 +18,7 @@ from tests.integration.cluster import (
     generation,
     make,
     role,
+    slower,
     status,
 )
 from tests.lab import Lab, Node, wait_until
@@ -32,7 +33,7 @@ SETTLE = 120.0  # seconds of a busy machine
 def cluster() -> Iterator[Cluster]:
     """cmnode2's clock is two hours behind from the beginning; both can be stepped."""
     with Lab() as lab:
-        made = make(lab, config())
+        made = make(lab, slower(config()))  # a daemon with a faked clock is slow, and not real-time
         made.a.step_clock(0)
         made.b.step_clock(-2 * HOUR)
         made.a.write(f"{TREE}/file", "0\n")

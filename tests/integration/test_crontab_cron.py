@@ -30,6 +30,13 @@ def near_the_end_of_a_minute(host: Host, seconds: int = 3) -> None:
     host.step_clock(60 - seconds - int(time.time()) % 60)
 
 
+def wait_line(host: Host, path: str, line: str) -> None:
+    """Until a job has written it."""
+    wait_until(
+        lambda: host.path(path).exists() and line in host.read(path), 80.0, f"{line!r} in {host.name}:{path}"
+    )
+
+
 def test_cron_runs_what_is_installed_then_what_has_changed_and_nothing_after_the_stop(lab: Lab) -> None:
     """Three starts of cron, each just before a minute begins: a whole minute is not worth waiting for."""
     host = lab.add_host("one", "10.77.0.1", directories=["/srv"])
@@ -40,15 +47,9 @@ def test_cron_runs_what_is_installed_then_what_has_changed_and_nothing_after_the
         act(host, action)
         near_the_end_of_a_minute(host)
         cron = host.spawn(["cron", "-f"])
-        wait_until(
-            lambda line=f"other {turn}": (
-                host.path("/srv/others").exists() and line in host.read("/srv/others")
-            ),
-            80.0,
-            "cron to begin a minute",
-        )
+        wait_line(host, "/srv/others", f"other {turn}")  # cron begins a minute
         if action != "stop":
-            wait_until(lambda line=f"job {turn}": line in host.read("/srv/ran"), 20.0, "the job")
+            wait_line(host, "/srv/ran", f"job {turn}")
         cron.kill()
         cron.wait(60)
     assert "job 2" not in host.read("/srv/ran")
