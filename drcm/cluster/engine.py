@@ -157,7 +157,7 @@ class Engine:
             return
         was_heard = beat.sender in self.membership.peers and self.membership.is_heard(beat.sender, now)
         if self.membership.hear(beat, now) is not None:
-            self._learn_heads(beat)
+            self._learn_heads(beat, now)
             self.electorate.hear(beat, now)
             former, state = self._states.get(beat.sender), _state_of(beat)
             self._states[beat.sender] = state
@@ -177,7 +177,7 @@ class Engine:
         claims = {key: state for key, state in beat.claims.items() if key in keys}
         return replace(beat, claims=claims, heads={n: h for n, h in beat.heads.items() if n in sets})
 
-    def _learn_heads(self, beat: Beat) -> None:
+    def _learn_heads(self, beat: Beat, now: float) -> None:
         """A voter takes one id a number, and only higher ones (HISTORIES R11).
 
         One that never started gives way to one that did: the majority took that, so the other never will.
@@ -186,9 +186,21 @@ class Engine:
         for name, head in beat.heads.items():
             known = self._storing.get(name) or self.heads.get(name)
             newer = known is None or (head.n, head.started) > (known.n, known.started)
-            if newer and not is_vain(head, known):
+            if newer and not is_vain(head, known) and not self._comes_late(name, head, beat.sender, now):
                 self._storing[name] = head
                 self.emit(ac.StoreHead(name, head))
+
+    def _comes_late(self, name: str, head: Head, sender: str, now: float) -> bool:
+        """It was begun under a lease that has ended: this voter's word is another's by now.
+
+        Who has the word began without knowing of it. A majority that took it afterwards would wait for a
+        generation that never starts, and leave out what the holder writes (found by the campaign).
+        """
+        if head.started or head.decided or name not in self.heads or self.spec.quorum is Quorum.NONE:
+            return False
+        group = next((one for one in self.spec.groups if name in one.sets), None)
+        holder = self.ledger.holder(group.key, now) if group else None
+        return holder is not None and holder not in (sender, head.writer)
 
     def _head_stored(self, event: ev.HeadStored, now: float) -> None:
         known = self.heads.get(event.name)
@@ -196,6 +208,11 @@ class Engine:
             self.heads[event.name] = event.head
         if self._storing.get(event.name) == event.head:
             del self._storing[event.name]
+
+    def _head_taken_back(self, event: ev.HeadTakenBack, now: float) -> None:
+        known = self.heads.get(event.name)
+        if known is not None and known.writer == self.spec.me and not known.started:
+            self.heads[event.name] = event.head
 
     def _set_opened(self, event: ev.SetOpened, now: float) -> None:
         self._head_stored(ev.HeadStored(event.name, event.head), now)
@@ -339,6 +356,7 @@ HANDLERS: dict[type, Handler] = {
     ev.MemberFailed: lambda engine, event, now: engine.care.member_failed(event, now),
     ev.SetOpened: Engine._set_opened,
     ev.HeadStored: Engine._head_stored,
+    ev.HeadTakenBack: Engine._head_taken_back,
     ev.SetLooked: Engine._set_looked,
     ev.StepDone: lambda engine, event, now: engine.care.step_done(event, now),
     ev.AcceptLoss: Engine._accept_loss,

@@ -84,6 +84,14 @@ class HeadStored:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadTakenBack:
+    """This node made a generation in vain; its copy, and what it has durably, are back in `head`."""
+
+    name: str
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
 class SetLooked:
     """What this node's own copy of a set is now."""
 
@@ -177,6 +185,7 @@ Event = (
     | MemberFailed
     | SetOpened
     | HeadStored
+    | HeadTakenBack
     | SetLooked
     | StepDone
     | RollStored

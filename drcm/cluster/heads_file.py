@@ -49,6 +49,16 @@ class HeadsFile:
             if known is None or head.n >= known.n:
                 self._write(name, head)
 
+    def take_back(self, name: str, head: Head, me: str) -> bool:
+        """`me` has gone back to `head` from a generation of its own that never started, and never will be:
+        only its maker could start it, and has it no more. Durable; was there one?"""
+        with self._lock:
+            known = self._heads.get(name)
+            if known is None or known.started or known.writer != me or known.n <= head.n:
+                return False
+            self._write(name, head)
+            return True
+
     def is_news(self, name: str, head: Head) -> bool:
         """Newer than what is stored."""
         known = self._heads.get(name)

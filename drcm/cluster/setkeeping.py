@@ -59,6 +59,7 @@ class SetKeeping:
         self.runs = SetRuns(programs, paths, problem, me)
         self._due = due
         self._looked: dict[str, custody.Custody] = {}
+        self._made: dict[str, str] = {}  # the generation that this daemon made last, of each set
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workers = ThreadPoolExecutor(WORKERS, "drcm-set", initializer=raise_thread)
@@ -74,7 +75,9 @@ class SetKeeping:
             look = custody.look(self.paths, sync_set, self.me)
             self._looked[sync_set.name] = look
             if look.head is not None:
-                self._heads.note(sync_set.name, head_of(look.head, look.chain))
+                head = head_of(look.head, look.chain)
+                self._heads.note(sync_set.name, head)
+                self._heads.take_back(sync_set.name, head, self.me)
             found.append(ev.SetLooked(sync_set.name, view_of(look)))
         return [ev.HeadStored(name, head) for name, head in self._heads.heads.items()] + found
 
@@ -145,6 +148,7 @@ class SetKeeping:
             record = await self._work(opening, self.paths, sync_set, self.me, known, new_id)
             head = head_of(record.head, record.chain)
             await self._work(self._heads.store, action.name, head)
+            self._made[action.name] = head.id
             await self._look(sync_set)
         except DrcmError as error:
             self.feed(ev.MemberStarted(action.group, member, action.op, str(error)))
@@ -310,6 +314,8 @@ class SetKeeping:
             return
         look = await self._work(custody.look, self.paths, sync_set, self.me)
         await self._learn(sync_set.name, look)
+        if self._is_back(sync_set.name, look):
+            await self._take_back(sync_set)
         former = self._looked.get(sync_set.name)
         # Looks may overlap: nothing is awaited between the two, or the engine could keep an older one.
         self._looked[sync_set.name] = look
@@ -324,6 +330,21 @@ class SetKeeping:
             head = head_of(look.head, look.chain)
             if self._heads.is_news(name, head) and await self._work(self._heads.learn, name, head):
                 self.feed(ev.HeadStored(name, head))
+
+    def _is_back(self, name: str, look: custody.Custody) -> bool:
+        """Its copy has left the generation that was made here: another's run came, for it never started."""
+        return look.head is not None and self._made.get(name, look.head.id) != look.head.id
+
+    async def _take_back(self, sync_set: SyncSet) -> None:
+        """By a new look: the one that saw it may be older than the generation."""
+        look = await self._work(custody.look, self.paths, sync_set, self.me)
+        if look.head is None or not self._is_back(sync_set.name, look):
+            return
+        del self._made[sync_set.name]
+        head = head_of(look.head, look.chain)
+        if await self._work(self._heads.take_back, sync_set.name, head, self.me):
+            log.info("%s: generation taken back, it never started: %d is the newest", sync_set.name, head.n)
+            self.feed(ev.HeadTakenBack(sync_set.name, head))
 
     def _own_sets(self) -> list[SyncSet]:
         return [s for s in self.cluster.sets if self.me in s.nodes]

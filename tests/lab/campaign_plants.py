@@ -39,7 +39,7 @@ class Plant:
 
 PLANTS = {
     "trash_off": Plant("lost on node2", ((20.0, 0.1, "pause_program", "node2", "campaign_client"),)),
-    "guard_off": Plant("never took it away|all copies to agree", ((1.0, 8.0, "unmount", "node1", ""),)),
+    "guard_off": Plant("never took it away|all copies to agree", ((1.0, 14.0, "unmount", "node1", ""),)),
     "gate_off": Plant("somebody else changed it", ((3.0, 9.0, "by_hand", "node1", ""),)),
     "flag_in_tmpfs": Plant(
         "all copies to agree",

@@ -260,6 +260,7 @@ class Effects:
             run = f"{int(view.pos_run.partition('-')[0] or 0) + 1}-{self.random.randbytes(2).hex()}"
             machine.views[action.name] = replace(view, pos_run=run, sole=False)
             taker.views[action.name] = SetView(view.pos_n, view.pos_id, run, writer=False, sole=False)
+            self._take_back(action.to, action.name, Head(view.pos_n, view.pos_id, name, started=True))
             self.tell(action.to, ev.SetLooked(action.name, taker.views[action.name]))
             self.tell(name, ev.SetLooked(action.name, machine.views[action.name]))
 
@@ -268,6 +269,13 @@ class Effects:
 
         error = ""
         self._later(name, self.pass_seconds, done, effect)
+
+    def _take_back(self, name: str, set_name: str, head: Head) -> None:
+        """What the daemon does whose copy has left a generation that it had made in vain."""
+        known = self.machines[name].heads[set_name]
+        if known.writer == name and not known.started and known.n > head.n:
+            self.machines[name].heads[set_name] = head
+            self.tell(name, ev.HeadTakenBack(set_name, head))
 
     def gate(self, taker: Machine, set_name: str, view: SetView) -> str:
         """Row 7 of the table: a tree that knows a newer generation takes nothing of an older."""

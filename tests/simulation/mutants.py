@@ -280,7 +280,7 @@ def starts_before_a_majority_has_it() -> Any:
 def voter_takes_two_ids_of_one_number() -> Any:
     """The generation that was heard last stands, and what is written may be an older one of that number."""
 
-    def learn(self: engine.Engine, beat: Beat) -> None:
+    def learn(self: engine.Engine, beat: Beat, now: float) -> None:
         for name, head in beat.heads.items():
             known = self.heads.get(name)
             if known is None or head.n > known.n or (head.n == known.n and head.id != known.id):

@@ -1,7 +1,8 @@
 """A watchdog over the event loop of every Python that starts with this folder in PYTHONPATH.
 
 A turn that took over 50 ms is written down, unless the machine was to blame: a thread that neither used its
-processor time itself nor went to sleep was only kept waiting. LOOPWATCH names the file.
+processor time itself nor went to sleep was only kept waiting, and so it was while it was ready to run.
+LOOPWATCH names the file.
 """
 
 import asyncio.events
@@ -25,14 +26,21 @@ def _slept() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
+def _kept_waiting() -> float:
+    """Seconds in which this thread was ready and another had the processor."""
+    with open("/proc/thread-self/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
 def _watched(self: asyncio.events.Handle) -> None:
     if os.getpid() not in _watching:
         _watching.add(os.getpid())
         _note("watched")
-    begun, worked, slept = time.monotonic(), time.thread_time(), _slept()
+    waited, slept = _kept_waiting(), _slept()
+    begun, worked = time.monotonic(), time.thread_time()
     _run(self)
     took, worked = time.monotonic() - begun, time.thread_time() - worked
-    if took > LIMIT and (worked > LIMIT or _slept() > slept):
+    if took > LIMIT and took - (_kept_waiting() - waited) > LIMIT and (worked > LIMIT or _slept() > slept):
         _note(f"{took * 1e3:.0f} ms, {worked * 1e3:.0f} ms of work: {self!r}")
 
 

@@ -17,6 +17,7 @@ from drcm.cluster.lookout import CONFIG_GRACE, LEAVE_LINGER
 from drcm.cluster.messages import Head, HoldState, SetView
 
 HEAD = Head(2, "g2", "a", "g1", "5-aa", started=True)
+LATE = Head(3, "g3", "b", "g2", "7-aa", origin_n=2)
 RIVAL = Head(2, "g2b", "b", "g1", "5-aa", started=True)
 
 # What a former daemon may have said is over, once, when a node is first heard.
@@ -96,6 +97,29 @@ def test_divergence(holds_here: bool, holds_there: bool, marked: bool) -> None:
     assert len(node.saw(ac.MarkDiverged)) == (1 if marked else 0)
     node.live(1, lambda: node.hear("b", **{**said, "heads": {"data": HEAD}}))
     assert ("set-diverged:data", True) in node.problems("set-diverged")
+
+
+@pytest.mark.parametrize(
+    ("by", "head", "taken"),
+    [
+        ("b", LATE, False),
+        ("b", replace(LATE, started=True), True),
+        ("b", replace(LATE, decided=True), True),
+        ("c", LATE, True),
+        ("c", replace(LATE, writer="c"), True),
+    ],
+    ids=["in vain", "started", "a person's", "a gift of the holder", "the holder's own"],
+)
+def test_a_generation_that_comes_late_is_not_taken(by: str, head: Head, taken: bool) -> None:
+    """Its maker has lost the lease, this voter's word is c's, who went on without knowing of it."""
+    node = Node("abc", groups=(replace(SET_GROUP, candidates=("a", "b", "c")),))
+    node.feed(ev.HeadStored("data", HEAD))
+    node.feed(ev.PatienceStored(DEAD))
+    node.live(3 * DEAD, lambda: node.hear_all("bc"))
+    node.hear("c", claims={SET_GROUP.key: HoldState.CLAIMING})
+    assert node.engine.ledger.holder(SET_GROUP.key, node.now) == "c"
+    node.hear(by, heads={"data": head})
+    assert node.saw(ac.StoreHead) == ([ac.StoreHead("data", head)] if taken else [])
 
 
 @pytest.mark.parametrize(("serves", "marked"), [("b", True), ("a", False)])

@@ -134,6 +134,38 @@ def test_open_and_start(desk: Desk) -> None:
     desk.run(story)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_generation_that_was_made_in_vain_is_taken_back(desk: Desk, restarted: bool) -> None:
+    """It never started, and another's run brought the copy back to the one before: that is what this voter
+    has from then on, also where its daemon was away meanwhile."""
+    before = records.load(desk.paths.sets, "data")
+    assert before is not None
+
+    def go_back() -> None:
+        now = records.load(desk.paths.sets, "data")
+        assert now is not None
+        assert (now.head.n, now.head.started) == (4, False)
+        with records.lock(desk.paths.sets, "data", "a test"):
+            records.save(desk.paths.sets, replace(before, serial=now.serial))
+
+    async def story(keeping: SetKeeping) -> None:
+        keeping.start()
+        known = head_of(before.head, before.chain)
+        keeping.open(ac.OpenSet(GROUP, "data", 7, known, above=3))
+        assert (await desk.tells(ev.SetOpened)).head.n == desk.heads["data"]["n"] == 4
+        if not restarted:
+            await asyncio.to_thread(go_back)
+            assert (await desk.tells(ev.HeadTakenBack)).head.id == before.head.id
+
+    desk.run(story)
+    if restarted:
+        go_back()
+    desk.told.clear()
+    desk.run(lambda keeping: asyncio.sleep(0))
+    (stored,) = (event for event in desk.told if isinstance(event, ev.HeadStored))
+    assert stored.head.id == desk.heads["data"]["id"] == before.head.id
+
+
 def test_a_copy_that_may_not_be_promoted(desk: Desk, tmp_path: Path) -> None:
     """The engine is told why, as of any member that did not start."""
     other = Desk(tmp_path / "b", "b")
