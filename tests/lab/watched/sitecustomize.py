@@ -1,7 +1,8 @@
 """A watchdog over the event loop of every Python that starts with this folder in PYTHONPATH.
 
 A turn that took over 50 ms is written down, unless the machine was to blame: a thread that neither used its
-processor time itself nor went to sleep was only kept waiting, and so it was while it was ready to run.
+processor time itself nor went to sleep was only kept waiting, and so it was while it was ready to run. One
+that slept, in a call that blocks, is written down from 150 ms on.
 LOOPWATCH names the file.
 """
 
@@ -11,6 +12,7 @@ import resource
 import time
 
 LIMIT = 0.050  # seconds of one turn (a callback, a step of a task)
+ASLEEP = 0.150  # of one that slept: on a machine that starves, Python's own lock may take 0.1 to come round
 FILE = os.environ.get("LOOPWATCH", "")
 
 _run = asyncio.events.Handle._run
@@ -40,7 +42,8 @@ def _watched(self: asyncio.events.Handle) -> None:
     begun, worked = time.monotonic(), time.thread_time()
     _run(self)
     took, worked = time.monotonic() - begun, time.thread_time() - worked
-    if took > LIMIT and took - (_kept_waiting() - waited) > LIMIT and (worked > LIMIT or _slept() > slept):
+    blocked = took - (_kept_waiting() - waited)
+    if worked > LIMIT or (blocked > ASLEEP and _slept() > slept):
         _note(f"{took * 1e3:.0f} ms, {worked * 1e3:.0f} ms of work: {self!r}")
 
 
