@@ -214,7 +214,7 @@ def _aligned(
     for line in lines:
         cells = iter(line)
         for number, widths in enumerate(bands):
-            padded = [f"{cell:{width}}" for width, cell in zip(widths, cells)]  # noqa: B905
+            padded = [f"{cell:{width}}" for width, cell in zip(widths, cells, strict=False)]
             _print_cells(screen, padded, INDENT if number else 0)
 
 

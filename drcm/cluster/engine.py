@@ -198,7 +198,7 @@ class Engine:
         """
         if head.started or head.decided or name not in self.heads or self.spec.quorum is Quorum.NONE:
             return False
-        group = next((one for one in self.spec.groups if name in one.sets), None)
+        group = self.spec.group_of(name)
         holder = self.ledger.holder(group.key, now) if group else None
         return holder is not None and holder not in (sender, head.writer)
 

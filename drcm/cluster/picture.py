@@ -38,7 +38,7 @@ def explain(engine: Engine) -> dict[str, str]:
 
 def role(engine: Engine, name: str, now: float) -> tuple[str, str]:
     """This node's role in a set, and why: writer, replica, waiting, diverged or none."""
-    group = next((g for g in engine.spec.groups if name in g.sets), None)
+    group = engine.spec.group_of(name)
     view = engine.views.get(name)
     if group is None or view is None:
         return "none", f"{engine.spec.me} is not one of the nodes of {name}"

@@ -78,6 +78,10 @@ class Spec:
         """How many voters are more than half of them."""
         return len(self.voters) // 2 + 1
 
+    def group_of(self, name: str) -> Group | None:
+        """The group that the set `name` moves with."""
+        return next((group for group in self.groups if name in group.sets), None)
+
     def has_roll_of(self, beat: Beat) -> bool:
         """Grants count only between equal rolls (HISTORIES E6)."""
         return beat.epoch == self.epoch and beat.voters in ((), self.voters)

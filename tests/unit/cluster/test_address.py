@@ -177,7 +177,7 @@ def test_a_start_that_stalled_beyond_its_lease_adds_nothing(lan):
 
 
 @pytest.mark.parametrize(("ip", "prefix"), [("10.9.0.50", 24), ("fd00::50", 64)])
-def test_an_address_that_somebody_removes_is_back_within_a_second(lan, ip, prefix):
+def test_an_address_that_somebody_removes_is_back(lan, ip, prefix):
     async def story():
         agent = _agent(replace(WEB, ip=ip, prefix=prefix))
         await agent.start()
