@@ -274,6 +274,13 @@ def _impure_expression(node: ast.AST) -> str:
     return ""
 
 
+def cancel_faults(module: Module) -> Iterator[str]:
+    """asyncio.wait_for of Python 3.11 loses a cancellation that comes as what it waits for ends."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "wait_for":
+            yield module.fault(node.lineno, "wait_for may lose a cancellation: async with asyncio.timeout()")
+
+
 def length_faults(module: Module) -> Iterator[str]:
     lines = len(module.source.splitlines())
     if lines > MODULE_LINES:
@@ -306,4 +313,4 @@ def start_faults(name: str, all_modules: dict[str, Module]) -> Iterator[str]:
             todo.extend(new)
 
 
-RULES = (room_faults, direction_faults, library_faults, purity_faults, length_faults)
+RULES = (room_faults, direction_faults, library_faults, purity_faults, cancel_faults, length_faults)

@@ -106,6 +106,7 @@ ENGINE, AGENT = "drcm.cluster.engine", "drcm.cluster.agents.arp"
         ),
         ("drcm.cluster.nowhere", "x = 1", "must be in one room"),
         (AGENT, '"""Packets. Pure."""', "says that it is pure, and is not"),
+        (AGENT, "import asyncio\nx = asyncio.wait_for", "arp.py:2: wait_for may lose a cancellation"),
         (AGENT, "x = 1\n" * 401, "arp.py:401: 401 lines: a module has at most 400"),
         (AGENT, "\ndef f():\n" + "    x = 1\n" * 70, "arp.py:2: f has 71 lines"),
     ],

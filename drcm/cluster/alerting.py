@@ -84,7 +84,8 @@ class Alerting:
     async def _work(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), FLUSH_SECONDS)
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._wake.wait()
             if self._mails and not self._queue:
                 await self._run("flush")  # spooled mail, and reminders of what is still open
             self._wake.clear()

@@ -311,9 +311,11 @@ class Care:
             holding.hurry()
         if holding.state is HoldState.BLOCKED:
             self.mending.retry_stop(holding, now)
+        handover = holding.handover
+        why = f"hand-over to {handover.to}" if handover else holding.stop_reason
+        self.say(holding.group.key, f"stopping: {why}")
         if holding.waits_for_kinds(self.holdings.values(), HoldState.STOPPING, now):
             return
-        handover = holding.handover
         keep_sets = handover is not None and not holding.urgent
         self.engine.emit(*holding.stop_next(self.engine.new_op, keep_sets))
         if handover is not None and keep_sets and not holding.pending:

@@ -24,7 +24,8 @@ async def fence(call: FenceCall, node: str, limit: float = LIMIT_SECONDS) -> Non
     text = "".join(f"{key}={value}\n" for key, value in await asyncio.to_thread(_parameters, call))
     child = await _start(call, node)
     try:
-        out, _ = await asyncio.wait_for(child.communicate(text.encode()), limit)
+        async with asyncio.timeout(limit):
+            out, _ = await child.communicate(text.encode())
     except TimeoutError:
         raise DrcmError(f"{call.argv[0]}: not done after {limit:.0f} s") from None
     finally:
@@ -67,4 +68,5 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        await asyncio.wait_for(child.communicate(), 1.0)
+        async with asyncio.timeout(1.0):
+            await child.communicate()

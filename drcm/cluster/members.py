@@ -126,7 +126,8 @@ class Members:
         gone = [place for place in self.former if self._is_gone(*place)]
         jobs = [self._release_stray(group, member) for group, member in (*gone, *strays)]
         try:
-            await asyncio.wait_for(asyncio.gather(*jobs), CLEANING_LIMIT)
+            async with asyncio.timeout(CLEANING_LIMIT):
+                await asyncio.gather(*jobs)
         except TimeoutError:
             log.error("what runs here without a lease could not all be looked at in %.0f s", CLEANING_LIMIT)
         self.former.clear()
@@ -160,15 +161,7 @@ class Members:
         return (group, member) in self.former and not any(member in g.members for g in here)
 
     def _replace_task(self, member: Running, job: Coroutine[Any, Any, None]) -> None:
-        former = member.task
-
-        async def after_former() -> None:
-            if former is not None:
-                former.cancel()
-                await asyncio.wait([former])
-            await job
-
-        member.task = asyncio.get_running_loop().create_task(after_former())
+        member.task = asyncio.get_running_loop().create_task(_after(member.task, job))
 
     async def _start(self, action: ac.StartMember, member: Running) -> None:
         try:
@@ -240,6 +233,20 @@ class Members:
         refs = [m.partition(":") for m in group.members]
         found = [self.cluster.resource(Kind(kind), nick) for kind, _, nick in refs if kind == Kind.ADDRESS]
         return [resource for resource in found if isinstance(resource, Address)]
+
+
+async def _after(former: asyncio.Task[None] | None, job: Coroutine[Any, Any, None]) -> None:
+    """End `former`, then do `job`. One that is replaced meanwhile still sees `former` off: its successor
+    waits for both, for what a cancelled `watch` does last must not come after a stop."""
+    if former is not None:
+        former.cancel()
+        try:
+            await asyncio.wait([former])
+        except asyncio.CancelledError:
+            job.close()
+            await asyncio.wait([former])
+            raise
+    await job
 
 
 def _futile(error: DrcmError) -> bool:

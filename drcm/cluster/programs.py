@@ -109,7 +109,8 @@ class Programs:
         child = await self._spawn(program, arguments, asyncio.subprocess.PIPE)
         assert child.stdout is not None
         try:
-            line = await asyncio.wait_for(child.stdout.readline(), READY_SECONDS)
+            async with asyncio.timeout(READY_SECONDS):
+                line = await child.stdout.readline()
         except TimeoutError:
             self.end(child, signal.SIGKILL)
             line = b""
@@ -151,7 +152,8 @@ class Programs:
         """TERM, and wait for the end: a child that nobody waits for stays a zombie, its pipes stay open."""
         self.end(child, signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.wait_for(child.communicate(), GRACE)
+            async with asyncio.timeout(GRACE):
+                await child.communicate()
         self.end(child, signal.SIGKILL)
 
     def end(self, child: asyncio.subprocess.Process, number: int) -> None:

@@ -17,7 +17,8 @@ async def ask(
         for _ in range(count):
             send()
             with suppress(TimeoutError):
-                return await asyncio.wait_for(asyncio.shield(listening), timeout / count)
+                async with asyncio.timeout(timeout / count):
+                    return await asyncio.shield(listening)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

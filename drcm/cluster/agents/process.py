@@ -116,7 +116,8 @@ async def _spawn(
 async def _finish(process: asyncio.subprocess.Process, timeout: float, term_seconds: float) -> bool:
     """Wait for the end; True where it had to be ended."""
     try:
-        await asyncio.wait_for(process.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await process.wait()
     except TimeoutError:
         await _end(process, term_seconds)
         return True
@@ -130,10 +131,12 @@ async def _end(process: asyncio.subprocess.Process, term_seconds: float) -> None
     """TERM to the group, `term_seconds`, KILL. A process in D state is left, not waited for (PEERS 36)."""
     _signal_group(process.pid, signal.SIGTERM)
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), term_seconds)
+        async with asyncio.timeout(term_seconds):
+            await process.wait()
     _signal_group(process.pid, signal.SIGKILL)  # also what ignored TERM after its leader had gone
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 1.0)
+        async with asyncio.timeout(1.0):
+            await process.wait()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -359,6 +359,27 @@ def test_a_resource_has_the_time_that_cm_cfg_gives_it(tmp_path: Path, lan: Any) 
     stage.run(story)
 
 
+def test_a_second_stop_waits_for_the_watch_that_the_first_one_ends(tmp_path: Path, lan: Any) -> None:
+    """A lease that ends meanwhile makes it urgent; a `watch` still at work could start it again."""
+    told = tmp_path / "told"
+    watch = f"trap 'sleep 0.5; echo watched >> {told}; exit 0' TERM; : > {told}; sleep 60 & wait"
+    stage = with_service(tmp_path, f"case $2 in watch) {watch};; stop) echo stopped >> {told};; esac")
+
+    async def story() -> None:
+        stage.start(*SERVICE)
+        async with asyncio.timeout(60):
+            while not told.exists():
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        stage.stop(*SERVICE)
+        await asyncio.sleep(0.1)
+        stage.stop(*SERVICE, op=3, urgent=True)
+        assert await stage.tells(ev.MemberStopped) == ev.MemberStopped(*SERVICE, 3)
+
+    stage.run(story)
+    assert told.read_text().split() == ["watched", "stopped"]
+
+
 def test_a_watch_that_warns_raises_an_alert_until_it_is_over(tmp_path: Path, lan: Any) -> None:
     """The resource goes on: a full disk is no reason to move it."""
     full = tmp_path / "full"

@@ -161,6 +161,7 @@ def test_leave_sync_bounds_the_hand_over() -> None:
     backup.live(0.2)
     assert any(p.key == f"unsent:{SET_GROUP.key}" and not p.over for p in backup.saw(ac.Problem))
     assert backup.holding.state is HoldState.STOPPING
+    assert backup.engine.care.reasons[SET_GROUP.key] == "stopping: leaving without a hand-over"
     assert backup.saw(ac.StopMember)
 
 
