@@ -23,7 +23,7 @@ PURE = {
         values
     """,
     "drcm.cluster": """
-        actions adopting care electorate engine events fencing handover holding journey lease lookout
+        actions adopting care electorate engine events fencing handover heads holding journey lease lookout
         membership mending messages moving orders pace patience picture placement roll spec stat upkeep
         vacancy
     """,
@@ -65,7 +65,12 @@ COMMANDS = {
 
 # Packages and what they may import beside themselves. Only commands import commands.
 SIDES = ("drcm.cluster", "drcm.replication", "drcm.alerts")  # these do not know of each other
-WIRING = {"drcm.cluster.daemon", "drcm.cluster.setkeeping", "drcm.reportview"}  # except here: put together
+WIRING = {  # except here: put together
+    "drcm.cluster.daemon",
+    "drcm.cluster.heads",
+    "drcm.cluster.setkeeping",
+    "drcm.reportview",
+}
 
 ONE_IMPORTER = {
     "paramiko": "drcm.replication.remote",

@@ -56,6 +56,7 @@ class SetView:
     complete_for: tuple[str, ...] = ()  # peers that have all of it
     failback: str = ""  # whom the set is owed to
     problem: str = ""  # why it can't be promoted: "no tree", "DIVERGED: ...", "" = it can
+    diverged: tuple[str, ...] = ()  # peers whose copies are of another history, as their gates told its runs
 
 
 @dataclass(frozen=True, slots=True)

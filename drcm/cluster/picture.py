@@ -44,6 +44,8 @@ def role(engine: Engine, name: str, now: float) -> tuple[str, str]:
         return "none", f"{engine.spec.me} is not one of the nodes of {name}"
     if "DIVERGED" in view.problem:
         return "diverged", view.problem
+    if served := _diverged_from(engine, name, now):
+        return "diverged", f"two histories: {served} serves the other one; no sync either way"
     holding = engine.care.holdings.get(group.key)
     if holding is not None and view.writer and f"set:{name}" in holding.started and not holding.urgent:
         return "writer", holding.reason
@@ -56,6 +58,12 @@ def role(engine: Engine, name: str, now: float) -> tuple[str, str]:
     if untaken := engine.care.vacancies.untaken.get(group.key):
         return "waiting", untaken
     return "replica", f"{newest.writer} writes it, in generation {newest.n}"
+
+
+def _diverged_from(engine: Engine, name: str, now: float) -> str:
+    """The writer whose run this node's gate refused so."""
+    views = ((beat.sender, beat.sets.get(name)) for beat in engine.membership.beats(now))
+    return next((sender for sender, view in views if view and engine.spec.me in view.diverged), "")
 
 
 def _silence(engine: Engine, name: str, now: float) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+from collections.abc import Callable, Collection, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from drcm import clock
 from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
+from drcm.cluster.heads import generation_of, head_of
 from drcm.cluster.heads_file import HeadsFile
 from drcm.cluster.messages import Head, SetView
 from drcm.cluster.programs import Programs
@@ -25,7 +26,6 @@ from drcm.config.model import Cluster, SyncSet
 from drcm.errors import DrcmError
 from drcm.paths import Paths
 from drcm.replication import custody, days
-from drcm.replication.generation import ACCEPT_LOSS, DECIDED, Generation, Position
 from drcm.state import keep_reserve
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class SetKeeping:
         self.runs = SetRuns(programs, paths, problem, me)
         self._due = due
         self._looked: dict[str, custody.Custody] = {}
+        self._views: dict[str, SetView] = {}  # what the engine was told last
         self._made: dict[str, str] = {}  # the generation that this daemon made last, of each set
         self._seen: dict[str, tuple[Hashable, float]] = {}  # the records' fingerprint; when a look is due
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,11 +75,12 @@ class SetKeeping:
         for sync_set in self._own_sets():
             look = custody.look(self.paths, sync_set, self.me)
             self._looked[sync_set.name] = look
+            self._views[sync_set.name] = view = view_of(look)
             if look.head is not None:
                 head = head_of(look.head, look.chain)
                 self._heads.note(sync_set.name, head)
                 self._heads.take_back(sync_set.name, head, self.me)
-            found.append(ev.SetLooked(sync_set.name, view_of(look)))
+            found.append(ev.SetLooked(sync_set.name, view))
         return [ev.HeadStored(name, head) for name, head in self._heads.heads.items()] + found
 
     def start(self) -> None:
@@ -319,8 +321,12 @@ class SetKeeping:
         former = self._looked.get(sync_set.name)
         # Looks may overlap: nothing is awaited between the two, or the engine could keep an older one.
         self._looked[sync_set.name] = look
-        if former is None or view_of(former) != view_of(look):
-            self.feed(ev.SetLooked(sync_set.name, view_of(look)))
+        if former is not None and former.head != look.head:
+            self.runs.diverged[sync_set.name].clear()  # that was of another generation
+        view = view_of(look, self.runs.diverged[sync_set.name])
+        if self._views.get(sync_set.name) != view:
+            self._views[sync_set.name] = view
+            self.feed(ev.SetLooked(sync_set.name, view))
         if former is not None and former != look:
             await self.runs.recall_last_good(sync_set.name, sync_set.nodes, look.reign)
 
@@ -364,7 +370,8 @@ class SetKeeping:
         return task
 
 
-def view_of(look: custody.Custody) -> SetView:
+def view_of(look: custody.Custody, diverged: Collection[str] = ()) -> SetView:
+    """`diverged`: the nodes whose gates refused a run of this copy's, for theirs has another history."""
     return SetView(
         pos_n=look.pos_n,
         pos_id=look.pos_id,
@@ -374,23 +381,8 @@ def view_of(look: custody.Custody) -> SetView:
         complete_for=look.complete_for,
         failback=look.failback,
         problem=look.problem,
+        diverged=tuple(sorted(diverged)) if look.writer else (),
     )
-
-
-def head_of(generation: Generation, chain: Iterable[Generation]) -> Head:
-    """`chain`: where the number of its origin is looked up; what was pruned from it is in no doubt."""
-    origin = generation.origin or Position("", "")
-    origin_n = next((one.n for one in chain if one.id == origin.id), generation.n - 1)
-    return Head(
-        generation.n, generation.id, generation.writer, origin.id, origin.run, generation.started, origin_n,
-        generation.why in DECIDED,
-    )  # fmt: skip
-
-
-def generation_of(head: Head) -> Generation:
-    origin = Position(head.origin_id, head.origin_run) if head.origin_id else None
-    why = ACCEPT_LOSS if head.decided else "heard"
-    return Generation(head.n, head.id, head.writer, why, origin, head.started)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ class SetRuns:
         self._programs, self._paths, self._problem = programs, paths, problem
         self.last_good: dict[str, datetime] = {}
         self.lateness = Lateness(me)
+        self.diverged: defaultdict[str, set[str]] = defaultdict(set)  # set -> whose gates said so last
         self.skipped: Counter[str] = Counter()  # scheduled runs that found another one of the set at work
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._prepared: dict[str, Waiting] = {}  # last passes that stand ready
@@ -148,12 +149,18 @@ class SetRuns:
                 del self._running[name]
         self._tell_of_conflicts(name, outcome)
         for target in _targets(outcome):
-            if target.get("exit_code") == EXIT_OK:
-                self.lateness.good(name, str(target.get("node")), clock.now())
+            self._note(name, str(target.get("node")), target.get("exit_code"))
         if outcome.code == EXIT_OK:
             self.last_good[name] = clock.wall()
         log.info("drcm-sync %s %s: exit %d", name, " ".join(options), outcome.code)
         return outcome
+
+    def _note(self, name: str, node: str, exit_code: object) -> None:
+        if exit_code == EXIT_OK:
+            self.lateness.good(name, node, clock.now())
+            self.diverged[name].discard(node)
+        elif exit_code == EXIT_DIVERGED:
+            self.diverged[name].add(node)
 
     async def _run(self, name: str, options: tuple[str, ...]) -> Outcome:
         prepared = self._prepared.pop(name, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -99,6 +101,54 @@ def test_the_copy_that_is_not_served_is_kept(split: Cluster) -> None:
     assert set(conflicts(a).items()) == lost
     assert contents_of_own(b, "conflicts") == {}
     assert "cmnode1:" in b.sync("testfs", "--conflicts").stdout
+
+
+def test_a_copy_of_another_history_says_so_where_its_gate_alone_can_tell() -> None:
+    """It wrote a generation of its own, and then heard of the newest, which goes on from another one: to the
+    daemons both name the same. It comes to light when its gate compares the chains."""
+    with running_cluster(files=6) as cluster:
+        a, b = cluster.nodes
+        for number in (2, 3):  # alone, it begins a generation each time
+            assert b.stop_drcm() == errors.EXIT_OK
+            wait_until(lambda n=number: generation(a) == n, SETTLE, cluster.logs)
+            if number == 2:
+                b.start_drcm()
+                cluster.settle(SETTLE)
+        _write_by_itself(b, head=_record(a)["chain"][0])
+        b.write(f"{TREE}/its own", "x\n")
+        b.start_drcm()
+        wait_until(lambda: (role(a), role(b)) == ("writer", "diverged"), SETTLE, cluster.logs)
+        refused = b.sync("testfs", check=False)
+        assert refused.returncode == errors.EXIT_DIVERGED
+        assert "two histories: cmnode1 serves the other one" in refused.stderr
+        assert "testfs is diverged" in b.report(check=False).stdout
+        _until_code(cluster, a, errors.EXIT_OK, "--resolve", "keep=cmnode1")
+        cluster.settle(SETTLE)
+        assert role(b) == "replica"
+        assert list(conflicts(b)) == ["its own"]
+
+
+def _record(node: Node) -> Any:
+    return json.loads(node.path("/var/lib/drcm/sets/testfs.json").read_text())
+
+
+def _write_by_itself(node: Node, head: dict[str, Any]) -> None:
+    """Its record: a started generation of its own that no other node knows, then it heard of `head`."""
+    record = _record(node)
+    own = record["chain"][0] | {
+        "n": head["n"] - 1,
+        "id": "feedfeedfeedfeed",
+        "writer": node.name,
+        "origin": record["pos"],
+    }
+    record |= {
+        "chain": [head, own, *record["chain"][1:]],
+        "pos": {"id": own["id"], "run": ""},
+        "beyond": True,
+    }
+    marker = node.path(f"{TREE}/.drcm/set.json")
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"record": record}))
+    node.path("/var/lib/drcm/sets/testfs.json").write_text(json.dumps(record))
 
 
 def _only_of(node: Node, other: Node) -> set[tuple[str, str]]:

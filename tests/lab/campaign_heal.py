@@ -70,7 +70,7 @@ class Operator:
         if node.name in self.faults.emptied and not _marker(node).exists():
             if len(writers) == 1 and self._is_late(f"reinit {node.name}"):
                 self._type(node, "--reinit")
-        elif len(writers) == 1 and (one.get("role") == "diverged" or self._alerts(node, writers)):
+        elif one.get("role") == "diverged" and len(writers) == 1:
             if self._is_late("resolve"):
                 self._type(self.cluster.node(writers[0]), "--resolve", f"keep={writers[0]}")
         elif self.faults.emptied and not writers and one.get("role") == "waiting":
@@ -78,11 +78,6 @@ class Operator:
                 self._type(node, "--promote", "--accept-loss", "--yes")
         else:
             return
-
-    def _alerts(self, node: Node, writers: list[str]) -> bool:
-        """The writer says that two histories met: the gate of the other told it so. Asked now and then."""
-        asks = node.name in writers and self._is_late("ask for alerts")
-        return asks and f'"set-diverged:{NAME}"' in node.report("--json", check=False).stdout
 
     def _is_late(self, what: str, seconds: float = OPERATOR_SECONDS) -> bool:
         since = self._since.setdefault(what, now())

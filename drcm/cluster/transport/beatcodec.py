@@ -8,7 +8,8 @@ deflated msgpack array `_Wire`. It is sent whole each time, but mostly it is the
 then whoever hears it has it decoded already: 32 nodes of 10 beats a second are 310 beats for each of them.
 
 `sender` and `boot` are not repeated inside: they come from the sealed header, so that nobody can speak
-as another by a slip. New fields go to the end of `_Wire`, with a default: older nodes ignore them.
+as another by a slip. New fields go to the end of `_Wire` and of its parts, with a default: older nodes
+ignore them.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class _WireSet(msgspec.Struct, array_like=True, frozen=True):
     complete_for: tuple[str, ...]
     failback: str
     problem: str
+    diverged: tuple[str, ...] = ()
 
 
 class _WireProposal(msgspec.Struct, array_like=True, frozen=True):
@@ -219,6 +221,7 @@ def _wire_set(view: SetView) -> _WireSet:
         view.complete_for,
         view.failback,
         _short(view.problem),
+        view.diverged,
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from small_cluster import DEAD, SET_GROUP, spec_of
 
+from drcm.cluster import events as ev
 from drcm.cluster import picture
 from drcm.cluster.engine import Engine
 from drcm.cluster.messages import Head, SetView
@@ -118,6 +121,16 @@ def test_a_copy_that_is_too_old_waits_where_the_newest_is_lost(world: World) -> 
     world.run_until(lambda: world.holders(KEY, "ip:web") == ["a"], 30)
     world.run(1)
     assert role(world, "b") == ("replica", "a writes it, in generation 2")
+
+
+def test_a_copy_whose_gate_refused_the_writer_for_another_history(world: World) -> None:
+    """The writer's beat says so: the records' heads may be the same (one side restored from a snapshot)."""
+    running(world)
+    served = replace(world.machines["a"].views["data"], diverged=("b",))
+    world.tell("a", ev.SetLooked("data", served))
+    world.run(1)
+    assert role(world, "b") == ("diverged", "two histories: a serves the other one; no sync either way")
+    assert role(world, "a")[0] == "writer"
 
 
 def test_other_roles(world: World) -> None:

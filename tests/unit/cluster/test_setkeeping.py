@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,10 @@ from small_cluster import CONFIG, cluster_of
 from drcm.cluster import actions as ac
 from drcm.cluster import events as ev
 from drcm.cluster import setruns
+from drcm.cluster.heads import generation_of, head_of
 from drcm.cluster.messages import Head
 from drcm.cluster.programs import Outcome, Programs
-from drcm.cluster.setkeeping import LOOK_SECONDS, SetKeeping, generation_of, head_of
+from drcm.cluster.setkeeping import LOOK_SECONDS, SetKeeping
 from drcm.cluster.setruns import why_failed
 from drcm.errors import EXIT_DIVERGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK
 from drcm.paths import Paths
@@ -395,6 +397,30 @@ def test_what_a_failed_run_means(desk: Desk, code: int, key: str | None) -> None
 
     desk.run(story)
     assert desk.problems == ([ac.Problem(key, "why")] if key else [])
+
+
+def test_beats_tell_whose_copy_has_another_history(desk: Desk) -> None:
+    """As its gate said of the last run; until a run to it is good, or a generation begins."""
+
+    def diverged() -> list[tuple[str, ...]]:
+        return [event.view.diverged for event in desk.told if isinstance(event, ev.SetLooked)]
+
+    codes = (EXIT_DIVERGED, EXIT_FAILED, EXIT_OK, EXIT_DIVERGED)
+
+    async def story(keeping: SetKeeping) -> None:
+        for code, told in zip(codes, (("b",), ("b",), (), ("b",)), strict=True):
+            answer = json.dumps({"targets": [{"node": "b", "exit_code": code}]})
+            desk.install(f"echo '{answer}'; exit {code}")
+            run = keeping.run_scheduled("data", ["b"])
+            assert run is not None
+            await run
+            assert diverged()[-1] == told
+        desk.told.clear()
+        keeping.go_alone(ac.GoAlone("data"))
+        await desk.until(diverged)
+        assert diverged() == [()]
+
+    desk.run(story)
 
 
 def test_stopping_the_set_ends_its_runs(desk: Desk) -> None:
