@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drcm import __version__, clock
 from drcm.cluster import events as ev
 from drcm.cluster import moveanswers, picture
-from drcm.cluster.messages import HoldState
+from drcm.cluster.messages import HoldState, SetView
 from drcm.errors import EXIT_NO_PERMISSION, EXIT_USAGE, DrcmError
 
 if TYPE_CHECKING:
@@ -114,14 +114,10 @@ class Answers:
             "run": view.pos_run if view else "",
             "position": view.pos_n if view else 0,
             "failback": view.failback if view else "",
-            "problem": view.problem if view else "",
+            "problem": (view.problem if view else "") or (reason if role == "diverged" else ""),
             "last_good": _rfc3339(good) if good else None,
             "lag_seconds": None if age is None else round(age, 1),
-            "targets": [
-                {"node": n, "complete": bool(view and n in view.complete_for)}
-                for n in sync_set.nodes
-                if n != daemon.me.name
-            ],
+            "targets": [_target(view, n) for n in sync_set.nodes if n != daemon.me.name],
         }
 
     def _set(self, request: Request) -> Answer:
@@ -207,6 +203,13 @@ class Answers:
 
     async def _reload(self, request: Request) -> Answer:
         return {"text": await self._daemon.reload()}
+
+
+def _target(view: SetView | None, node: str) -> Answer:
+    """What this node's runs found of the copy of `node`."""
+    diverged = bool(view and node in view.diverged)
+    complete = bool(view and node in view.complete_for) and not diverged
+    return {"node": node, "complete": complete, "verdict": "DIVERGED" if diverged else ""}
 
 
 def _legacy_line(item: Answer) -> str:

@@ -121,7 +121,9 @@ def test_a_copy_of_another_history_says_so_where_its_gate_alone_can_tell() -> No
         refused = b.sync("testfs", check=False)
         assert refused.returncode == errors.EXIT_DIVERGED
         assert "two histories: cmnode1 serves the other one" in refused.stderr
-        assert "testfs is diverged" in b.report(check=False).stdout
+        for node, words in ((a, "set testfs has DIVERGED on cmnode2"), (b, "set testfs: two histories")):
+            assert words in node.report(check=False).stdout
+            assert "Cluster status: PROBLEM sets" in node.console("cm_stat", check=False).stdout
         _until_code(cluster, a, errors.EXIT_OK, "--resolve", "keep=cmnode1")
         cluster.settle(SETTLE)
         assert role(b) == "replica"
