@@ -255,6 +255,10 @@ class Care:
         here = self.holdings.values()
         if holding.waits_for_kinds(here, HoldState.STARTING, now) or holding.waits_for_stop(here):
             return
+        if self.mending.holds_up(holding, now):
+            if engine.leaving_since is not None:
+                holding.enter(HoldState.RUNNING, now)  # it leaves as it is: that takes no program
+            return
         above = situation.newest_number(now)
         engine.emit(*holding.start_next(engine.new_op, known, agreed, engine.accepted, now, above))
         if holding.is_up:
@@ -280,6 +284,9 @@ class Care:
         self._go_alone(holding, now)
         if holding.handover is None and holding.broken:
             self.mending.take_up_again(holding, now)
+            return
+        stays = holding.handover is None and self.engine.leaving_since is None
+        if stays and self.mending.misses_tree(holding, now):
             return
         if holding.handover is None:
             self.moving.consider(holding, now)

@@ -74,8 +74,9 @@ class Daemon:
             self.programs, self.paths, bool(self.cluster.alerts.email or self.cluster.alerts.sms)
         )
         self.members = Members(
-            self.cluster, self.me, self.feed, self.lease_file, self._lease_until, self.alerting.problem
-        )
+            self.cluster, self.me, self.feed, self.lease_file, self._lease_until, self.alerting.problem,
+            self._may_repair,
+        )  # fmt: skip
         self.sets = SetKeeping(
             cluster=self.cluster,
             me=self.me.name,
@@ -176,6 +177,10 @@ class Daemon:
     def _lease_until(self, group: GroupKey) -> float:
         holding = self.engine.care.holdings.get(group)
         return holding.lease_until if holding is not None else 0.0
+
+    def _may_repair(self, group: GroupKey) -> bool:
+        holding = self.engine.care.holdings.get(group)
+        return holding is None or not holding.is_treeless
 
     def _due(self, name: str) -> None:
         """Called in the scheduler's thread."""

@@ -53,6 +53,7 @@ class Holding:
     bouncing: list[MemberKey] = field(default_factory=list)  # yet to be stopped for a restart, in this order
     start_after: float = 0.0  # nothing is started before
     broken: dict[MemberKey, str] = field(default_factory=dict)  # failed while it was being handed over
+    treeless_since: float = inf  # the tree of one of its opened sets is not there
 
     def enter(self, state: HoldState, now: float) -> None:
         self.state, self.since = state, now
@@ -102,6 +103,17 @@ class Holding:
     @property
     def is_up(self) -> bool:
         return self.next_to_start() is None and not self.pending and not self.bouncing
+
+    @property
+    def programs_next(self) -> bool:
+        """Nothing is under way, and programs run or are what starts next: sets' trees must be there."""
+        member = self.next_to_start()
+        started = member is None or member.partition(":")[0] in PROGRAMS
+        return started and not self.pending and not self.bouncing
+
+    @property
+    def is_treeless(self) -> bool:
+        return self.treeless_since < inf
 
     @property
     def waits_for_agreement(self) -> bool:
@@ -163,13 +175,14 @@ class Holding:
         """Stop `member` and what needs it, and start them again, but not before `not_before`."""
         down = {member, *self._needing(member)}
         self.bouncing = [m for m in reversed(self.group.members) if m in down and m in self.started]
+        self.opened = {name: head for name, head in self.opened.items() if f"set:{name}" not in down}
         self.start_after = not_before
         self.enter(HoldState.STARTING, now)
 
     def _needing(self, member: MemberKey) -> set[MemberKey]:
-        """What can't go on without it: by `depends`; programs may have files open on a file system."""
+        """What can't go on without it: by `depends`; programs work on file systems and in sets' trees."""
         found: set[MemberKey] = set()
-        if member.startswith("filesystem:"):
+        if member.startswith(("filesystem:", "set:")):
             after = self.group.members[self.group.members.index(member) + 1 :]
             found = {m for m in after if m.partition(":")[0] in PROGRAMS}
         todo = [member, *found]

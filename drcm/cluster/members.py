@@ -51,7 +51,11 @@ class Running:
 
 @dataclass(slots=True)
 class Members:
-    """The resources of this node. `lease_until(group)` says until when a group may be held."""
+    """The resources of this node.
+
+    `lease_until(group)` says until when a group may be held, `may_repair(group)` whether a `watch`, which may
+    start it again, may run: not while the tree of one of its sets is not there.
+    """
 
     cluster: Cluster
     node: Node
@@ -59,6 +63,7 @@ class Members:
     lease_file: LeaseFile
     lease_until: Callable[[GroupKey], float]
     problem: Callable[[ac.Problem], None] = lambda problem: None
+    may_repair: Callable[[GroupKey], bool] = lambda group: True
     running: dict[Place, Running] = field(default_factory=dict)
     unused_at: dict[str, float] = field(default_factory=dict)  # address -> when nobody had answered for it
     former: dict[Place, list[Release]] = field(default_factory=dict)  # of the daemon before this one
@@ -190,6 +195,8 @@ class Members:
         period = self._period(member.kind)
         while True:
             await asyncio.sleep(period)
+            if not self.may_repair(group):
+                continue
             try:
                 warning = await member.agent.watch()
             except DrcmError as error:

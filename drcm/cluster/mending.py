@@ -8,6 +8,7 @@ group: nobody starts it until it is down, its node was fenced, or a person says 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from drcm.cluster import actions as ac
@@ -81,7 +82,7 @@ class Mending:
             self._restart(holding, member, text, LONGEST_WAIT, now)
             return
         taker = next((n for n, refusal in self.moving.refusals(group, now).items() if not refusal), "")
-        if not taker or not self._is_writer(holding):
+        if not taker or member.startswith("set:") or not self._is_writer(holding):
             self.give_up(holding, why, now)
         elif self.moving.may_try(group.key, now):
             holding.broken[member] = why
@@ -90,6 +91,30 @@ class Mending:
             self.moving.begin(holding, taker, why, now, decline=why)
         else:
             self._restart(holding, member, f"{why}; it can't be handed over yet", 0.0, now)
+
+    def holds_up(self, holding: Holding, now: float) -> bool:
+        """Has the start of what comes next to wait: for its next attempt, or for a set's tree?"""
+        if self.misses_tree(holding, now):
+            self.engine.care.say(holding.group.key, "waiting: the tree of a set is not there")
+            return True
+        rests = not holding.pending and not holding.bouncing and holding.next_to_start() is not None
+        return rests and now < holding.start_after
+
+    def misses_tree(self, holding: Holding, now: float) -> bool:
+        """Is the tree of a set that is written here gone: not mounted, another disk (HISTORIES R22)?
+
+        No program is started then, for it would write beside the tree; after T_dead the set has failed, and
+        nothing that is done here mends that: who can take it does so at once.
+        """
+        views = self.engine.views
+        written = [name for name in self._written(holding) if f"set:{name}" in holding.started]
+        missing = next((n for n in written if views[n].problem), "") if holding.programs_next else ""
+        holding.treeless_since = min(holding.treeless_since, now) if missing else inf
+        if missing and now - holding.treeless_since > self.engine.spec.dead_seconds:
+            holding.treeless_since = inf
+            taken = not all(self.moving.refusals(holding.group, now).values())
+            self.failed(holding, f"set:{missing}", views[missing].problem, now, futile=taken)
+        return bool(missing)
 
     def take_up_again(self, holding: Holding, now: float) -> None:
         """It stays here after all, and something in it had failed meanwhile."""
@@ -114,9 +139,13 @@ class Mending:
 
     def _is_writer(self, holding: Holding) -> bool:
         """A living writer gives its sets away by a hand-over, so that nothing is left behind."""
-        views = self.engine.views
-        written = [name for name in holding.group.sets if name in views and views[name].writer]
+        written = self._written(holding)
         return bool(written) and all(f"set:{name}" in holding.started for name in written)
+
+    def _written(self, holding: Holding) -> list[str]:
+        """Its sets of which this node's record is the writer's."""
+        views = self.engine.views
+        return [name for name in holding.group.sets if name in views and views[name].writer]
 
     def _restarts(self, member: MemberKey) -> Restarts:
         return self.engine.spec.restarts.get(member, Restarts())

@@ -11,6 +11,7 @@ from tests.integration.cluster import (
     Cluster,
     bring_up,
     config,
+    conflicts,
     contents,
     make,
     wait_logged,
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.lab
 LIMIT = 90.0  # seconds of a busy machine; each takes 2 to 30
 
 FLAKY = Obedient("flaky")
+COVERED, BESIDE = "/etc/drcm/covered", "/etc/drcm/beside"
 SERVICE = f"""
 [CM_SERVICES]
 {FLAKY.row()}
@@ -77,3 +79,27 @@ def test_it_is_restarted_then_moves_and_nothing_is_left_behind(cluster: Cluster)
     wait_logged(a, "obedient.sh flaky watch: not done after 10 s", LIMIT)
     wait_until(lambda: not a.pids(HANGING), LIMIT, cluster.logs)  # of hung monitors nothing is left
     assert FLAKY.pid(a) == 0
+
+
+def test_nothing_is_started_beside_a_tree_that_is_not_there(cluster: Cluster) -> None:
+    """Something comes to lie over the root on the writer just as the set is moved by hand: the last pass
+    fails, and the service is not started again beside the tree. The set goes to the backup, which has what
+    the first pass brought; home again, all is as it was."""
+    a, b = cluster.nodes
+    FLAKY.tell(a, "stop", f"[ -e {COVERED} ] || {{ : > {COVERED}; mount -t tmpfs none {TREE}; }}")
+    FLAKY.tell(a, "start", f"grep -q '^none {TREE} ' /proc/mounts && : > {BESIDE}")
+    a.write(f"{TREE}/newest", f"written on {a.name}\n")
+    a.sync("--failover", "--yes", check=False)
+    wait_logged(a, "not mounted, or not the set's", LIMIT)
+    cluster.wait_place(b, LIMIT)
+    wait_until(lambda: FLAKY.pid(b), LIMIT, cluster.logs)
+    assert not a.path(BESIDE).exists()
+    assert "newest" in contents(b)
+
+    a.run(["umount", TREE])
+    FLAKY.mend(a)
+    wait_until(lambda: a.console("cleanup", check=False).returncode == 0, LIMIT, cluster.logs)
+    cluster.wait_place(a, LIMIT)
+    wait_until(lambda: FLAKY.pid(a), LIMIT, cluster.logs)
+    cluster.settle(LIMIT)
+    assert conflicts(a) == conflicts(b) == {}

@@ -249,6 +249,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "accept": lambda script, name, member: script.stage.machines[name].refuses.discard(member),
     "stick": lambda script, name, member: script.stage.machines[name].sticks.add(member),
     "loosen": lambda script, name, member: script.stage.machines[name].sticks.discard(member),
+    "lose tree": lambda script, name, of: script.stage.lose_tree(name, of),
+    "find tree": lambda script, name, of: script.stage.lose_tree(name, of, lost=False),
     "cut": Script.cut,
     "cut one way": lambda script, a, b: script.stage.cuts.add((a, b)),
     "cut heartbeats": lambda script, a, b: script.stage.cut(a, b),

@@ -148,6 +148,7 @@ class Life:
         for name, machine in world.machines.items():
             machine.refuses.clear()
             machine.sticks.clear()
+            world.lose_tree(name, "data", lost=False)
             if machine.host_paused or machine.daemon_paused:
                 world.resume(name)
             self.faults.reload(name)

@@ -13,6 +13,7 @@ from drcm.cluster.messages import Head, SetView
 from tests.simulation.machine import Machine
 
 START = 1000.0  # when every story begins
+NOT_MOUNTED = "not mounted"  # the problem of a set whose tree is not there
 STICKS_FOR = 0.5  # seconds that a stop takes which fails
 
 
@@ -75,6 +76,12 @@ class Effects:
                 self.tell(name, event() if callable(event) else event)
 
         self.at(self.now + seconds, happen)
+
+    def _written(
+        self, name: str, seconds: float, event: ev.Event, effect: Callable[[], None] = lambda: None
+    ) -> None:
+        """What goes to the disk, which may be slow."""
+        self._later(name, seconds + self.machines[name].disk_seconds, event, effect)
 
     def _perform(self, name: str, action: ac.Action) -> None:
         machine = self.machines[name]
@@ -190,7 +197,7 @@ class Effects:
                 self.stored(name, head)
             self._end_older_writer(name, set_name, head)
 
-        self._later(name, 0.005, ev.HeadStored(set_name, head), effect)
+        self._written(name, 0.005, ev.HeadStored(set_name, head), effect)
 
     def _end_older_writer(self, name: str, set_name: str, head: Head) -> None:
         """What custody.hear does where a newer generation has started, or was given to this node."""
@@ -207,6 +214,10 @@ class Effects:
         machine, known = self.machines[name], action.known
         assert known is not None, "an unbegun set is never opened"
         view = machine.views[action.name]
+        if view.problem == NOT_MOUNTED:
+            failed = ev.MemberStarted(action.group, f"set:{action.name}", action.op, view.problem)
+            self._later(name, 0.02, failed)
+            return
         reusable = known.writer == name and action.above <= known.n
         if reusable and view.pos_id in (known.id, known.origin_id):
             head = known
@@ -214,8 +225,8 @@ class Effects:
         else:
             head = self._new_generation(name, action.name, name, "promote", lossy=action.accept_loss)
         machine.heads[action.name] = head
-        self._later(name, 0.02, ev.SetOpened(action.group, action.name, action.op, head))
-        self._later(name, 0.02, ev.SetLooked(action.name, machine.views[action.name]))
+        self._written(name, 0.02, ev.SetOpened(action.group, action.name, action.op, head))
+        self._written(name, 0.02, ev.SetLooked(action.name, machine.views[action.name]))
 
     def _new_generation(self, name: str, set_name: str, writer: str, why: str, lossy: bool = False) -> Head:
         machine = self.machines[name]
@@ -229,15 +240,26 @@ class Effects:
         machine.heads[set_name] = head
         self.made(set_name, head, lossy)
         if writer == name:
-            mine = SetView(head.n, head.id, "", writer=True, sole=True)
+            lost = NOT_MOUNTED if view.problem == NOT_MOUNTED else ""
+            mine = SetView(head.n, head.id, "", writer=True, sole=True, problem=lost)
         else:
             mine = replace(view, writer=False, sole=False)
         machine.views[set_name] = mine
         origin = f"{head.origin_id} run {head.origin_run or 'none'}"
         self.say(name, f"{set_name}: generation {new_id} ({why}), from {origin}, writer {writer}")
-        self._later(name, 0.005, ev.SetLooked(set_name, mine))
-        self._later(name, 0.005, ev.HeadStored(set_name, head))
+        self._written(name, 0.005, ev.SetLooked(set_name, mine))
+        self._written(name, 0.005, ev.HeadStored(set_name, head))
         return head
+
+    def lose_tree(self, name: str, set_name: str, lost: bool = True) -> None:
+        """Something lies over the root of the set there, or it is back; its daemon sees it within 0.25 s."""
+        views = self.machines[name].views
+        before, after = ("", NOT_MOUNTED) if lost else (NOT_MOUNTED, "")
+        if set_name not in views or views[set_name].problem != before:
+            return
+        views[set_name] = replace(views[set_name], problem=after)
+        self.say(name, f"{set_name}: its tree is {'not there' if lost else 'there again'}")
+        self._later(name, 0.2, lambda: ev.SetLooked(set_name, views[set_name]))
 
     def new_generation_id(self, number: int) -> str:
         return self.random.randbytes(8).hex()
@@ -249,7 +271,10 @@ class Effects:
 
         def broken() -> bool:
             """Now; or the taker went away, perhaps came back, while it ran."""
-            return (name, action.to) in self.cuts or taker.engine is None or taker.boot_count != boot
+            views = (m.views.get(action.name) for m in (machine, taker))
+            lost = any(view is not None and view.problem == NOT_MOUNTED for view in views)
+            gone = taker.engine is None or taker.boot_count != boot
+            return lost or gone or (name, action.to) in self.cuts
 
         def effect() -> None:
             nonlocal error

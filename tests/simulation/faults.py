@@ -21,11 +21,11 @@ USUAL = ("_mend", "_mend", "_power_on", "_power_on", "_restart", "_restart", "_r
 FAULTS = (
     "_cut_pair", "_cut_one_way", "isolate", "_power_cut", "_kill_daemon", "_pause", "_pause_daemon",
     "_leave", "_replay", "blink", "blink", "_refuse", "_stick", "_fail", "_reload", "_dismiss",
-    "_accept_loss", "_move",
+    "_accept_loss", "_move", "_slow_disk", "_lose_tree",
 )  # fmt: skip
 MAJORITY_ONLY = {"_dismiss", "_reload"}
 ORDER_AGAIN = 6.0  # seconds between two orders of the same person, at least
-SICK = {"_refuse", "_fail", "_stick"}  # they end in declines of a minute: not in every life
+SICK = {"_refuse", "_fail", "_stick", "_lose_tree"}  # they end in declines of a minute: not in every life
 
 
 class Faults:
@@ -113,6 +113,21 @@ class Faults:
         name = self._one(lambda machine: not machine.powered)
         if name:
             self.world.power_on(name)
+
+    def _slow_disk(self) -> None:
+        """What a daemon writes is durable soon, and told seconds later."""
+        name, seconds = self.random.choice(self.names), self.random.uniform(0.5, 5.0)
+        machine = self.world.machines[name]
+        machine.disk_seconds = seconds
+        self.world.say(name, f"its disk takes {seconds:.1f} s")
+        self.world.at(self.world.now + seconds, lambda: setattr(machine, "disk_seconds", 0.0))
+
+    def _lose_tree(self) -> None:
+        """The root of the set is not mounted any more, for a while (HISTORIES R22)."""
+        name = self._one(lambda machine: "data" in machine.views)
+        if name:
+            self.world.lose_tree(name, "data")
+            self.soon(self.random.uniform(0.3, 20.0), lambda: self.world.lose_tree(name, "data", lost=False))
 
     def _kill_daemon(self) -> None:
         name = self.listening()

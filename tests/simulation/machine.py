@@ -41,6 +41,7 @@ class Machine:
     sticks: set[MemberKey] = field(default_factory=set)  # what does not stop, KILL or not
     stuck: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # a stop of it has failed
     taken: set[tuple[GroupKey, MemberKey]] = field(default_factory=set)  # addresses, by the keeper
+    disk_seconds: float = 0.0  # more than usual, for what is written
     left: bool = False
     powered: bool = False
     alarm: float = NEVER  # when the next tick comes

@@ -359,6 +359,27 @@ def test_a_resource_has_the_time_that_cm_cfg_gives_it(tmp_path: Path, lan: Any) 
     stage.run(story)
 
 
+def test_nothing_is_watched_while_it_may_not_be_repaired(tmp_path: Path, lan: Any) -> None:
+    """A script's `watch` starts it again where it has died: not beside a set's tree that is not there."""
+    watched = tmp_path / "watched"
+    stage = with_service(tmp_path, f"[ $2 = watch ] && : > {watched}; exit 0")
+    may = False
+    stage.members.may_repair = lambda group: may and group == SERVICE[0]
+
+    async def story() -> None:
+        nonlocal may
+        stage.start(*SERVICE)
+        await stage.tells(ev.MemberStarted)
+        await asyncio.sleep(0.5)
+        assert not watched.exists()
+        may = True
+        async with asyncio.timeout(60):
+            while not watched.exists():
+                await asyncio.sleep(0.01)
+
+    stage.run(story)
+
+
 def test_a_second_stop_waits_for_the_watch_that_the_first_one_ends(tmp_path: Path, lan: Any) -> None:
     """A lease that ends meanwhile makes it urgent; a `watch` still at work could start it again."""
     told = tmp_path / "told"
