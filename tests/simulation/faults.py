@@ -115,8 +115,10 @@ class Faults:
             self.world.power_on(name)
 
     def _slow_disk(self) -> None:
+        self.slow_disk(self.random.choice(self.names), self.random.uniform(0.5, 5.0))
+
+    def slow_disk(self, name: str, seconds: float) -> None:
         """What a daemon writes is durable soon, and told seconds later."""
-        name, seconds = self.random.choice(self.names), self.random.uniform(0.5, 5.0)
         machine = self.world.machines[name]
         machine.disk_seconds = seconds
         self.world.say(name, f"its disk takes {seconds:.1f} s")

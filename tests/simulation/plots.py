@@ -95,13 +95,17 @@ class Plots:
         self.world.say("network", f"{holder} no longer reaches anybody")
 
     def orphan(self) -> None:
-        """The writer dies; who is promoted is cut off just then, and the former writer is back (R11)."""
+        """The writer dies; who is promoted is cut off just then, and the former writer is back (R11). A slow
+        disk may tell of the new generation only when the former writer has gone on."""
         writer = self._holder("set:data")
         if not writer:
             return
         self.world.power_cut(writer)
 
         def strike(name: str) -> None:
+            if self.random.random() < 0.5:
+                self.faults.slow_disk(name, self.random.uniform(6.0, 14.0))
+                self.faults.soon(self.random.uniform(6.0, 12.0), self.world.heal)
             self.faults.soon(self.random.uniform(0.0, 0.03), lambda: self.faults.isolate(name))
             self.faults.soon(self.random.uniform(1.0, 3.0), lambda: self._back(writer))
 
