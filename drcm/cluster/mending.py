@@ -108,7 +108,7 @@ class Mending:
         """
         views = self.engine.views
         written = [name for name in self._written(holding) if f"set:{name}" in holding.started]
-        missing = next((n for n in written if views[n].problem), "") if holding.programs_next else ""
+        missing = next((n for n in written if views[n].treeless), "") if holding.programs_next else ""
         holding.treeless_since = min(holding.treeless_since, now) if missing else inf
         if missing and now - holding.treeless_since > self.engine.spec.dead_seconds:
             holding.treeless_since = inf

@@ -57,6 +57,7 @@ class SetView:
     failback: str = ""  # whom the set is owed to
     problem: str = ""  # why it can't be promoted: "no tree", "DIVERGED: ...", "" = it can
     diverged: tuple[str, ...] = ()  # peers whose copies are of another history, as their gates told its runs
+    treeless: bool = False  # its tree is not there now; for this node alone, beats do not tell it
 
 
 @dataclass(frozen=True, slots=True)

@@ -382,6 +382,7 @@ def view_of(look: custody.Custody, diverged: Collection[str] = ()) -> SetView:
         failback=look.failback,
         problem=look.problem,
         diverged=tuple(sorted(diverged)) if look.writer else (),
+        treeless=look.treeless,
     )
 
 

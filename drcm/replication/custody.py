@@ -18,7 +18,7 @@ from drcm.errors import DrcmError, GuardError, RoleError
 from drcm.paths import Paths
 from drcm.replication import guards, records, roots, transitions
 from drcm.replication.beginning import init, join, keep_partials, reinit
-from drcm.replication.generation import Generation, Position, Record, settled
+from drcm.replication.generation import Generation, Position, Record, Root, settled
 from drcm.replication.roots import MARKER
 from drcm.replication.rootstate import PRIVATE
 from drcm.state import sync_directory
@@ -59,6 +59,7 @@ class Custody:
     failback: str = ""
     problem: str = ""
     begun: bool = False
+    treeless: bool = False  # a root is not there: not mounted, or another disk lies there
     reign: tuple[str, ...] = ()  # the newest generations, as far back as they are this node's
 
 
@@ -99,6 +100,7 @@ def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:
         failback=record.failback,
         problem=problem,
         begun=True,
+        treeless=any(_is_gone(root) for root in record.roots if root.path in sync_set.roots),
         reign=tuple(one.id for one in takewhile(lambda one: one.writer == node, record.chain)),
     )
 
@@ -258,6 +260,17 @@ def _check_roots(record: Record, sync_set: SyncSet) -> None:
                 f"It takes part after: drcm-sync {sync_set.name} --init",
             )
         guards.check_root(record, recorded[path], roots.inspect(path))
+
+
+def _is_gone(root: Root) -> bool:
+    """Neither its marker nor the device that it was on. A marker that somebody deleted is no such case."""
+    try:
+        uuid, _ = roots.read_marker(root.path)
+        return uuid != root.uuid and os.stat(root.path).st_dev != root.device
+    except DrcmError:
+        return False  # it is there, and says nothing
+    except OSError:
+        return True
 
 
 def _complete_for(record: Record) -> tuple[str, ...]:

@@ -241,7 +241,7 @@ class Effects:
         self.made(set_name, head, lossy)
         if writer == name:
             lost = NOT_MOUNTED if view.problem == NOT_MOUNTED else ""
-            mine = SetView(head.n, head.id, "", writer=True, sole=True, problem=lost)
+            mine = SetView(head.n, head.id, "", writer=True, sole=True, problem=lost, treeless=bool(lost))
         else:
             mine = replace(view, writer=False, sole=False)
         machine.views[set_name] = mine
@@ -257,7 +257,7 @@ class Effects:
         before, after = ("", NOT_MOUNTED) if lost else (NOT_MOUNTED, "")
         if set_name not in views or views[set_name].problem != before:
             return
-        views[set_name] = replace(views[set_name], problem=after)
+        views[set_name] = replace(views[set_name], problem=after, treeless=lost)
         self.say(name, f"{set_name}: its tree is {'not there' if lost else 'there again'}")
         self._later(name, 0.2, lambda: ev.SetLooked(set_name, views[set_name]))
 

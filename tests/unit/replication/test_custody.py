@@ -297,6 +297,27 @@ def test_damaged_record_is_a_problem(a: Place) -> None:
         custody.start(*a.who)
 
 
+def test_a_tree_that_is_not_there(a: Place, tmp_path: Path) -> None:
+    """Nothing is started beside it. What merely wants a person, as a root that is new in cm.cfg or a marker
+    that somebody deleted, stops no service."""
+    assert not custody.look(*a.who).treeless
+    more = replace(a.sync_set, mirror=(*a.sync_set.mirror, str(tmp_path)))
+    look = custody.look(a.paths, more, "A")
+    assert (look.treeless, "not in the set's record" in look.problem) == (False, True)
+    marker = a.root / ".drcm" / "set.json"
+    marker.rename(marker.with_name("elsewhere"))
+    look = custody.look(*a.who)
+    assert (look.treeless, look.writer, "expected the marker" in look.problem) == (False, True, True)
+    a.root.rename(tmp_path / "unmounted")
+    assert custody.look(*a.who).treeless
+    a.root.symlink_to("/proc/self")  # a directory on another device
+    assert custody.look(*a.who).treeless
+    a.root.unlink()
+    (tmp_path / "unmounted").rename(a.root)
+    marker.with_name("elsewhere").rename(marker)
+    assert (custody.look(*a.who).treeless, custody.look(*a.who).problem) == (False, "")
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
