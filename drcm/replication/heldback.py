@@ -16,14 +16,19 @@ from drcm.replication.rootstate import PRIVATE
 
 
 def keep(root: Path, label: str) -> list[str]:
-    """Move each folder/.drcm-partial/* of `root` to conflicts/LABEL/folder/*, and list them durably."""
+    """Move each folder/.drcm-partial/* of `root` to conflicts/LABEL/folder/*, and list them durably.
+
+    An empty .drcm-partial goes, too: no later run could remove its folder.
+    """
     place = root / PRIVATE / "conflicts" / label
     kept = []
-    for folder, name in _found(root):
-        target = place / folder / name
-        target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        (root / folder / PARTIAL / name).rename(target)
-        kept.append(os.path.normpath(os.path.join(folder, name)))
+    for folder, path in list(_folders(root)):
+        for name in sorted(os.listdir(path)):
+            target = place / folder / name
+            target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            Path(path, name).rename(target)
+            kept.append(os.path.normpath(os.path.join(folder, name)))
+        Path(path).rmdir()
     if kept:
         listing = place.with_name(f"{label}.list")
         before = listing.read_bytes() if listing.exists() else b""
@@ -38,13 +43,6 @@ def drop(root: Path) -> None:
     """
     for _, path in list(_folders(root)):
         shutil.rmtree(path)
-
-
-def _found(root: Path) -> Iterator[tuple[str, str]]:
-    """(folder, name) of every held-back file."""
-    for folder, path in _folders(root):
-        for name in sorted(os.listdir(path)):
-            yield folder, name
 
 
 def _folders(root: Path) -> Iterator[tuple[str, str]]:
