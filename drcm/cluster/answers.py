@@ -151,8 +151,9 @@ class Answers:
         name, daemon = str(request.get("name")), self._daemon
         self._set(request)  # refuses an unknown name
         daemon.feed(ev.AcceptLoss(name))
-        group = next(g for g in daemon.engine.spec.groups if name in g.sets)
-        return {"text": f"{name}: {daemon.engine.care.reasons.get(group.key, 'accepted')}"}
+        group = daemon.engine.spec.group_of(name)
+        reasons, key = daemon.engine.care.reasons, group.key if group else ""
+        return {"text": f"{name}: {reasons.get(key, 'accepted')}"}
 
     def _move(self, request: Request) -> Answer:
         """`drcm-sync --failover` or `--failback`; with `dry_run` only what would move, and what would not."""

@@ -53,7 +53,7 @@ class Holding:
     bouncing: list[MemberKey] = field(default_factory=list)  # yet to be stopped for a restart, in this order
     start_after: float = 0.0  # nothing is started before
     broken: dict[MemberKey, str] = field(default_factory=dict)  # failed while it was being handed over
-    treeless_since: float = inf  # the tree of one of its opened sets is not there
+    treeless_since: float = inf  # when a tree of its sets was first seen not to be there
 
     def enter(self, state: HoldState, now: float) -> None:
         self.state, self.since = state, now

@@ -7,7 +7,7 @@ Every change: lock, read, decide (transitions), make durable.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -20,7 +20,7 @@ from drcm.replication import guards, records, roots, transitions
 from drcm.replication.beginning import init, join, keep_partials, reinit
 from drcm.replication.generation import Generation, Position, Record, Root, settled
 from drcm.replication.roots import MARKER
-from drcm.replication.rootstate import PRIVATE
+from drcm.replication.rootstate import PRIVATE, RootState
 from drcm.state import sync_directory
 
 __all__ = [
@@ -85,22 +85,22 @@ def look(paths: Paths, sync_set: SyncSet, node: str) -> Custody:
         return Custody(problem=error.what)
     if record is None:
         return Custody(problem=_not_begun(sync_set.name).what)
-    problem = _problem(record, sync_set)
+    found = _inspect(sync_set)
     position = settled(record, record.pos) or Position("", "")
-    found = record.generation(position.id)
+    generation = record.generation(position.id)
     return Custody(
         head=record.newest,
         chain=record.chain,
-        pos_n=found.n if found else 0,
+        pos_n=generation.n if generation else 0,
         pos_id=position.id,
         pos_run=position.run,
         writer=record.is_writer,
         sole=record.is_sole,
         complete_for=_complete_for(record),
         failback=record.failback,
-        problem=problem,
+        problem=_problem(record, sync_set, found),
         begun=True,
-        treeless=any(_is_gone(root) for root in record.roots if root.path in sync_set.roots),
+        treeless=any(_is_gone(root, found[root.path]) for root in record.roots if root.path in found),
         reign=tuple(one.id for one in takewhile(lambda one: one.writer == node, record.chain)),
     )
 
@@ -123,7 +123,7 @@ def open_as_writer(
     RoleError: this copy may not be promoted.
     """
     with _changing(paths, sync_set, node, "promotion") as record:
-        _check_roots(record, sync_set)
+        _check_roots(record, sync_set, _inspect(sync_set))
         return records.keep(paths.sets, _opened(record, sync_set, known, new_id, accept_loss, above))
 
 
@@ -240,9 +240,14 @@ def _not_begun(name: str) -> RoleError:
     return RoleError(f"not begun: drcm-sync {name} --init", "On the node that has the files.")
 
 
-def _problem(record: Record, sync_set: SyncSet) -> str:
+def _inspect(sync_set: SyncSet) -> dict[str, RootState]:
+    """What is at the roots of cm.cfg now."""
+    return {path: roots.inspect(path) for path in sync_set.roots}
+
+
+def _problem(record: Record, sync_set: SyncSet, found: Mapping[str, RootState]) -> str:
     try:
-        _check_roots(record, sync_set)
+        _check_roots(record, sync_set, found)
     except GuardError as error:
         return error.what
     if record.doubt:
@@ -250,27 +255,23 @@ def _problem(record: Record, sync_set: SyncSet) -> str:
     return "no complete copy yet" if record.pos is None else ""
 
 
-def _check_roots(record: Record, sync_set: SyncSet) -> None:
-    """GuardError unless all roots of cm.cfg are the recorded ones."""
+def _check_roots(record: Record, sync_set: SyncSet, found: Mapping[str, RootState]) -> None:
+    """GuardError unless all roots of cm.cfg, as they were `found`, are the recorded ones."""
     recorded = {root.path: root for root in record.roots}
-    for path in sync_set.roots:
+    for path, state in found.items():
         if path not in recorded:
             raise GuardError(
                 f"{sync_set.name}: {path}: in cm.cfg, but not in the set's record on {record.node}",
                 f"It takes part after: drcm-sync {sync_set.name} --init",
             )
-        guards.check_root(record, recorded[path], roots.inspect(path))
+        guards.check_root(record, recorded[path], state)
 
 
-def _is_gone(root: Root) -> bool:
-    """Neither its marker nor the device that it was on. A marker that somebody deleted is no such case."""
-    try:
-        uuid, _ = roots.read_marker(root.path)
-        return uuid != root.uuid and os.stat(root.path).st_dev != root.device
-    except DrcmError:
-        return False  # it is there, and says nothing
-    except OSError:
-        return True
+def _is_gone(root: Root, state: RootState) -> bool:
+    """Neither its marker nor the device that it was on. A marker that somebody deleted is no such case, and
+    one that can't be read says nothing."""
+    strange = state.uuid != root.uuid and state.device != root.device
+    return not state.exists or (strange and not state.marker_fault)
 
 
 def _complete_for(record: Record) -> tuple[str, ...]:

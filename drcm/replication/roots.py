@@ -30,7 +30,7 @@ def inspect(path: str | Path, mountinfo: str = mounts.MOUNTINFO) -> RootState:
     except OSError:
         return RootState(path)
     if not stat.S_ISDIR(status.st_mode):
-        return RootState(path, exists=True)
+        return RootState(path, exists=True, device=status.st_dev)
     real, mounted = os.path.realpath(path), mounts.read(mountinfo)
     below = sorted({os.path.relpath(one.point, real) for one in mounts.below(real, mounted)})
     space = os.statvfs(path)
